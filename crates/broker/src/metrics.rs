@@ -1,0 +1,230 @@
+//! What the server counts about itself: one [`Metrics`] a process, made by the
+//! binary and handed to the broker and the fronts.
+//!
+//! Invariant: a name is a constant here, appears once, and has bounded labels
+//! (never a client's own text). It outlives incarnations: counters go on over
+//! a recovery. The binary renders it at `/metrics`.
+
+mod registry;
+
+use std::fmt::Display;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use registry::{
+    Counter, Desc, Family, Gauge, Histogram, LATENCY_BOUNDS, Labels, Registry, SERIES_MAX, Seconds,
+};
+
+/// Declares the fields of [`Metrics`]: the kind, the name and the help of each.
+macro_rules! metrics {
+    ($($field:ident: $make:ident -> $type:ty = $name:literal, $help:literal;)*) => {
+        /// Every metric of the broker and what all fronts share.
+        #[derive(Debug)]
+        pub struct Metrics {
+            registry: Registry,
+            $(#[doc = $help] pub $field: Arc<$type>,)*
+        }
+
+        impl Metrics {
+            /// All metrics at zero.
+            #[must_use]
+            pub fn new() -> Self {
+                let registry = Registry::default();
+                $(let $field = registry.$make(Desc { name: $name, help: $help });)*
+                Self { registry, $($field,)* }
+            }
+        }
+    };
+}
+
+metrics! {
+    build_info: gauges -> Family<Build, Gauge> = "millrace_build_info",
+        "Always 1; its labels name the build.";
+    start_time: gauge -> Gauge = "millrace_process_start_time_seconds",
+        "Unix time at which the process started.";
+    insecure: gauge -> Gauge = "millrace_insecure_no_auth",
+        "1 while addresses that are not loopback are served without authentication.";
+
+    requests: counters -> Family<Request, Counter> = "millrace_front_requests_total",
+        "Requests answered, by front, API, version and error name (none for success).";
+    request_latency: histograms -> Family<Api, Histogram> = "millrace_front_request_duration_seconds",
+        "Time from a request read whole to its response handed to the socket, by front and API.";
+    request_errors: counters -> Family<Reason, Counter> = "millrace_front_refused_total",
+        "Connections or requests refused before they reached a handler, by reason.";
+    connections: gauges -> Family<Front, Gauge> = "millrace_front_connections",
+        "Connections open now, by front.";
+    connections_opened: counters -> Family<Front, Counter> = "millrace_front_connections_total",
+        "Connections accepted, by front.";
+    network_in: counters -> Family<Front, Counter> = "millrace_front_received_bytes_total",
+        "Bytes read from clients, by front.";
+    network_out: counters -> Family<Front, Counter> = "millrace_front_sent_bytes_total",
+        "Bytes written to clients, by front.";
+
+    bytes_in: counter -> Counter = "millrace_log_appended_bytes_total",
+        "Bytes of record batches accepted.";
+    records_in: counter -> Counter = "millrace_log_appended_records_total",
+        "Records accepted.";
+    batches_in: counter -> Counter = "millrace_log_appended_batches_total",
+        "Record batches accepted.";
+    batches_refused: counters -> Family<Reason, Counter> = "millrace_log_refused_batches_total",
+        "Record batches refused, by reason.";
+    duplicates: counter -> Counter = "millrace_log_duplicate_batches_total",
+        "Batches of idempotent producers that were stored already.";
+    bytes_out: counter -> Counter = "millrace_log_read_bytes_total",
+        "Bytes of record batches given to readers.";
+    batches_out: counter -> Counter = "millrace_log_read_batches_total",
+        "Record batches given to readers.";
+
+    commits: counter -> Counter = "millrace_log_commits_total",
+        "Group commits: frames written and made durable.";
+    commit_bytes: counter -> Counter = "millrace_log_commit_bytes_total",
+        "Bytes of frames written, tables and padding included.";
+    commit_padding: counter -> Counter = "millrace_log_commit_padding_bytes_total",
+        "Bytes of frames that hold no record batch.";
+    commit_batches: counter -> Counter = "millrace_log_commit_batches_total",
+        "Record batches in the frames written.";
+    flush_latency: histogram -> Histogram = "millrace_log_flush_duration_seconds",
+        "Time of one write with its flush.";
+    log_failures: counter -> Counter = "millrace_log_failures_total",
+        "Writes or flushes of the log that failed; each ends an incarnation.";
+    log_queue: gauge -> Gauge = "millrace_log_queue_bytes",
+        "Bytes of batches that wait for their commit.";
+    storage_full: gauge -> Gauge = "millrace_log_storage_full",
+        "1 while produce is refused because the disk is at its reserve.";
+
+    files: gauge -> Gauge = "millrace_log_files",
+        "Log files on disk.";
+    live_bytes: gauge -> Gauge = "millrace_log_live_bytes",
+        "Bytes of log files that a reader can still ask for.";
+    dead_bytes: gauge -> Gauge = "millrace_log_dead_bytes",
+        "Bytes of log files that await rewriting or removal.";
+    free_bytes: gauge -> Gauge = "millrace_log_free_bytes",
+        "Free bytes of the file system that holds the log.";
+    rewritten: counter -> Counter = "millrace_log_rewritten_bytes_total",
+        "Live bytes copied to give dead space back.";
+    checkpoints: counter -> Counter = "millrace_log_checkpoints_total",
+        "Checkpoints written.";
+    index_entries: gauge -> Gauge = "millrace_log_index_entries",
+        "Index entries in memory.";
+    quarantined: gauge -> Gauge = "millrace_log_quarantined_ranges",
+        "Ranges of offsets that fail their checksum and are not served.";
+    corrupt_skipped: counter -> Counter = "millrace_log_corrupt_skipped_total",
+        "Times that a reader was led past a corrupt range (on_corruption = \"skip\").";
+    retention_stopped: gauge -> Gauge = "millrace_log_retention_stopped",
+        "1 while retention by time waits for the wall clock to become plausible.";
+
+    partitions: gauge -> Gauge = "millrace_broker_partitions",
+        "Partitions of all topics.";
+    topics: gauge -> Gauge = "millrace_broker_topics",
+        "Topics.";
+    producers: gauge -> Gauge = "millrace_broker_producers",
+        "Pairs of producer id and partition whose sequences are remembered.";
+    producers_evicted: counter -> Counter = "millrace_broker_producers_evicted_total",
+        "Pairs of producer id and partition forgotten before they expired, to meet producers_max.";
+    producers_refused: counter -> Counter = "millrace_broker_producers_refused_total",
+        "Batches of new producers refused because producers_max was met and nobody was idle.";
+    groups: gauge -> Gauge = "millrace_broker_groups",
+        "Consumer groups.";
+    incarnations: counter -> Counter = "millrace_broker_incarnations_total",
+        "Incarnations of the broker since the process started: 1, and one more for each recovery in process.";
+    recovery: seconds -> Seconds = "millrace_broker_recovery_duration_seconds",
+        "Time that the last recovery took until it served.";
+    recovered: gauge -> Gauge = "millrace_broker_recovered_bytes",
+        "Bytes of the log that the last recovery read.";
+
+    memory_used: gauges -> Family<Pool, Gauge> = "millrace_memory_pool_used_bytes",
+        "Bytes in use of each memory pool.";
+    memory_limit: gauges -> Family<Pool, Gauge> = "millrace_memory_pool_limit_bytes",
+        "Bytes that each memory pool may use.";
+    memory_waits: counters -> Family<Pool, Counter> = "millrace_memory_pool_waits_total",
+        "Times that work waited for a memory pool.";
+}
+
+/// The error label of a request that succeeded.
+pub const NO_ERROR: &str = "none";
+
+impl Metrics {
+    /// Where a front registers what it alone counts.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Records one answered request. `error` is the protocol's name of the
+    /// first error in the response, or [`NO_ERROR`].
+    pub fn request(
+        &self,
+        front: &'static str,
+        api: &'static str,
+        version: i16,
+        error: &'static str,
+        took: Duration,
+    ) {
+        self.requests.with(&Request { front, api, version, error }).increment();
+        self.request_latency.with(&Api { front, api }).observe(took);
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Declares label structs.
+macro_rules! labels {
+    ($($(#[$meta:meta])* $name:ident { $($label:ident: $type:ty),* })*) => {$(
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub struct $name { $(#[allow(missing_docs, reason = "the struct's line says it")] pub $label: $type,)* }
+
+        impl Labels for $name {
+            fn each(&self, put: &mut dyn FnMut(&'static str, &dyn Display)) {
+                $(put(stringify!($label), &self.$label);)*
+            }
+        }
+    )*};
+}
+
+labels! {
+    /// A request by front (`kafka`), API, version and error name. An unknown
+    /// API is `unknown`, an unknown version -1: a client can't make new series.
+    Request { front: &'static str, api: &'static str, version: i16, error: &'static str }
+    /// An API of a front.
+    Api { front: &'static str, api: &'static str }
+    /// A front.
+    Front { front: &'static str }
+    /// Why something was refused.
+    Reason { reason: &'static str }
+    /// A memory pool.
+    Pool { pool: &'static str }
+    /// The build.
+    Build { version: &'static str, commit: &'static str }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_rule() {
+        let metrics = Metrics::new();
+        for Desc { name, help } in metrics.registry().descriptions() {
+            assert!(name.starts_with("millrace_"), "{name}");
+            assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{name}");
+            assert!(help.ends_with('.'), "{name}: {help}");
+        }
+    }
+
+    #[test]
+    fn a_request_is_counted_and_timed() {
+        let metrics = Metrics::new();
+        metrics.request("kafka", "Produce", 12, NO_ERROR, Duration::from_millis(2));
+        let text = metrics.registry().render();
+        let count = "millrace_front_requests_total{front=\"kafka\",api=\"Produce\",version=\"12\",error=\"none\"} 1\n";
+        assert!(text.contains(count), "{text}");
+        let time =
+            "millrace_front_request_duration_seconds_count{front=\"kafka\",api=\"Produce\"} 1\n";
+        assert!(text.contains(time), "{text}");
+    }
+}

@@ -1,0 +1,443 @@
+//! Counters, gauges and histograms as atomics, and their rendering as
+//! Prometheus text (version 0.0.4).
+//!
+//! Invariant: recording costs atomic additions and never waits for a scrape; a
+//! labelled family looks its series up under a read lock, so a hot path keeps
+//! the series it uses. A family holds at most [`SERIES_MAX`] series, whatever
+//! a client sends. Called by `Metrics`, and by fronts that add their own.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+
+/// Series that one family keeps; what comes later is recorded nowhere.
+pub const SERIES_MAX: usize = 4096;
+
+/// Name and meaning of one metric.
+#[derive(Clone, Copy, Debug)]
+pub struct Desc {
+    /// `millrace_<area>_<name>_<unit>[_total]`.
+    pub name: &'static str,
+    /// One sentence for the operator.
+    pub help: &'static str,
+}
+
+/// Only ever grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds one.
+    pub fn increment(&self) {
+        self.add(1);
+    }
+
+    /// Adds `n`.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// The count so far.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Goes up and down.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicI64);
+
+impl Gauge {
+    /// Replaces the value; one beyond `i64` becomes the largest.
+    pub fn set(&self, value: u64) {
+        self.0.store(i64::try_from(value).unwrap_or(i64::MAX), Ordering::Relaxed);
+    }
+
+    /// Moves the value.
+    pub fn add(&self, delta: i64) {
+        self.0.fetch_add(delta, Ordering::Relaxed);
+    }
+
+    /// The value now.
+    #[must_use]
+    pub fn get(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A gauge of time, kept in microseconds and shown in seconds.
+#[derive(Debug, Default)]
+pub struct Seconds(AtomicU64);
+
+impl Seconds {
+    /// Replaces the value.
+    pub fn set(&self, value: Duration) {
+        self.0.store(micros(value), Ordering::Relaxed);
+    }
+}
+
+/// Buckets with fixed upper bounds in microseconds, shown in seconds.
+#[derive(Debug)]
+pub struct Histogram {
+    bounds: &'static [u64],
+    /// One a bound, and the last for what lies above all.
+    buckets: Box<[AtomicU64]>,
+    sum: AtomicU64,
+}
+
+/// From 100 us to 10 s: what a flush or a request takes.
+pub const LATENCY_BOUNDS: &[u64] = &[
+    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
+    1_000_000, 2_500_000, 10_000_000,
+];
+
+impl Histogram {
+    /// `bounds` in microseconds, ascending.
+    #[must_use]
+    pub fn new(bounds: &'static [u64]) -> Self {
+        let buckets = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
+        Self { bounds, buckets, sum: AtomicU64::new(0) }
+    }
+
+    /// Records one duration.
+    pub fn observe(&self, value: Duration) {
+        let value = micros(value);
+        let bucket = self.bounds.partition_point(|bound| *bound < value);
+        if let Some(bucket) = self.buckets.get(bucket) {
+            bucket.fetch_add(1, Ordering::Relaxed);
+        }
+        self.sum.fetch_add(value, Ordering::Relaxed);
+    }
+
+    /// How many durations were recorded.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).sum()
+    }
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self::new(LATENCY_BOUNDS)
+    }
+}
+
+/// The labels of a family: a small struct of bounded values.
+pub trait Labels: Ord + Clone + Send + Sync + 'static {
+    /// Calls `put` with the name and value of each label, always in one order.
+    fn each(&self, put: &mut dyn FnMut(&'static str, &dyn std::fmt::Display));
+}
+
+/// One metric in several series, told apart by labels.
+#[derive(Debug)]
+pub struct Family<L, M> {
+    series: RwLock<BTreeMap<L, Arc<M>>>,
+}
+
+impl<L: Labels, M: Default> Family<L, M> {
+    /// The series with these labels, made at first use. Keep it where a request
+    /// is served often.
+    pub fn with(&self, labels: &L) -> Arc<M> {
+        if let Some(series) = self.series.read().get(labels) {
+            return Arc::clone(series);
+        }
+        let mut all = self.series.write();
+        if all.len() >= SERIES_MAX && !all.contains_key(labels) {
+            return Arc::new(M::default());
+        }
+        Arc::clone(all.entry(labels.clone()).or_default())
+    }
+}
+
+impl<L, M> Default for Family<L, M> {
+    fn default() -> Self {
+        Self { series: RwLock::new(BTreeMap::new()) }
+    }
+}
+
+/// What can write itself as Prometheus text.
+trait Render: Send + Sync {
+    fn kind(&self) -> &'static str;
+    /// Writes its lines; `labels` is empty or `a="b",c="d"`.
+    fn render(&self, name: &str, labels: &str, out: &mut String);
+}
+
+fn line(out: &mut String, name: &str, labels: &str, value: impl std::fmt::Display) {
+    match labels {
+        "" => put(out, format_args!("{name} {value}\n")),
+        labels => put(out, format_args!("{name}{{{labels}}} {value}\n")),
+    }
+}
+
+fn put(out: &mut String, text: std::fmt::Arguments<'_>) {
+    // Writing to a String does not fail.
+    out.write_fmt(text).ok();
+}
+
+impl Render for Counter {
+    fn kind(&self) -> &'static str {
+        "counter"
+    }
+    fn render(&self, name: &str, labels: &str, out: &mut String) {
+        line(out, name, labels, self.get());
+    }
+}
+
+impl Render for Gauge {
+    fn kind(&self) -> &'static str {
+        "gauge"
+    }
+    fn render(&self, name: &str, labels: &str, out: &mut String) {
+        line(out, name, labels, self.get());
+    }
+}
+
+impl Render for Seconds {
+    fn kind(&self) -> &'static str {
+        "gauge"
+    }
+    fn render(&self, name: &str, labels: &str, out: &mut String) {
+        line(out, name, labels, in_seconds(self.0.load(Ordering::Relaxed)));
+    }
+}
+
+impl Render for Histogram {
+    fn kind(&self) -> &'static str {
+        "histogram"
+    }
+    fn render(&self, name: &str, labels: &str, out: &mut String) {
+        let comma = if labels.is_empty() { "" } else { "," };
+        let bucket_name = format!("{name}_bucket");
+        let mut total = 0;
+        let bounds = self.bounds.iter().map(|bound| in_seconds(*bound));
+        let bounds = bounds.chain(std::iter::once("+Inf".to_owned()));
+        for (bucket, bound) in self.buckets.iter().zip(bounds) {
+            total += bucket.load(Ordering::Relaxed);
+            line(out, &bucket_name, &format!("{labels}{comma}le=\"{bound}\""), total);
+        }
+        let sum = in_seconds(self.sum.load(Ordering::Relaxed));
+        line(out, &format!("{name}_sum"), labels, sum);
+        line(out, &format!("{name}_count"), labels, total);
+    }
+}
+
+impl<L: Labels, M: Render + Default> Render for Family<L, M> {
+    fn kind(&self) -> &'static str {
+        M::default().kind()
+    }
+    fn render(&self, name: &str, _: &str, out: &mut String) {
+        // Copied, so that a scrape never holds the lock while it formats.
+        let all: Vec<(L, Arc<M>)> =
+            self.series.read().iter().map(|(l, m)| (l.clone(), Arc::clone(m))).collect();
+        for (labels, series) in all {
+            series.render(name, &label_text(&labels), out);
+        }
+    }
+}
+
+/// A gauge asked for at each scrape.
+struct Sampled(Box<dyn Fn() -> u64 + Send + Sync>);
+
+impl Render for Sampled {
+    fn kind(&self) -> &'static str {
+        "gauge"
+    }
+    fn render(&self, name: &str, labels: &str, out: &mut String) {
+        line(out, name, labels, (self.0)());
+    }
+}
+
+/// The metrics of one process, in the order of their registration.
+#[derive(Default)]
+pub struct Registry {
+    metrics: Mutex<Vec<(Desc, Arc<dyn Render>)>>,
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.metrics.lock().iter().map(|(desc, _)| desc.name)).finish()
+    }
+}
+
+impl Registry {
+    fn add<M: Render + 'static>(&self, desc: Desc, metric: M) -> Arc<M> {
+        let metric = Arc::new(metric);
+        let mut metrics = self.metrics.lock();
+        let twice = metrics.iter().any(|(known, _)| known.name == desc.name);
+        assert!(!twice, "metric {} is registered twice", desc.name);
+        metrics.push((desc, Arc::clone(&metric) as Arc<dyn Render>));
+        metric
+    }
+
+    /// Registers a counter.
+    pub fn counter(&self, desc: Desc) -> Arc<Counter> {
+        self.add(desc, Counter::default())
+    }
+
+    /// Registers a gauge.
+    pub fn gauge(&self, desc: Desc) -> Arc<Gauge> {
+        self.add(desc, Gauge::default())
+    }
+
+    /// Registers a gauge of time.
+    pub fn seconds(&self, desc: Desc) -> Arc<Seconds> {
+        self.add(desc, Seconds::default())
+    }
+
+    /// Registers a histogram of durations.
+    pub fn histogram(&self, desc: Desc) -> Arc<Histogram> {
+        self.add(desc, Histogram::default())
+    }
+
+    /// Registers a counter with labels.
+    pub fn counters<L: Labels>(&self, desc: Desc) -> Arc<Family<L, Counter>> {
+        self.add(desc, Family::default())
+    }
+
+    /// Registers a gauge with labels.
+    pub fn gauges<L: Labels>(&self, desc: Desc) -> Arc<Family<L, Gauge>> {
+        self.add(desc, Family::default())
+    }
+
+    /// Registers a histogram with labels.
+    pub fn histograms<L: Labels>(&self, desc: Desc) -> Arc<Family<L, Histogram>> {
+        self.add(desc, Family::default())
+    }
+
+    /// Registers a gauge whose value `sample` gives at each scrape.
+    pub fn sampled(&self, desc: Desc, sample: impl Fn() -> u64 + Send + Sync + 'static) {
+        self.add(desc, Sampled(Box::new(sample)));
+    }
+
+    /// Name and help of everything registered.
+    #[must_use]
+    pub fn descriptions(&self) -> Vec<Desc> {
+        self.metrics.lock().iter().map(|(desc, _)| *desc).collect()
+    }
+
+    /// Everything as Prometheus text.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let metrics = self.metrics.lock().clone();
+        let mut out = String::with_capacity(16 * 1024);
+        for (Desc { name, help }, metric) in metrics {
+            put(&mut out, format_args!("# HELP {name} {}\n", escaped(help)));
+            put(&mut out, format_args!("# TYPE {name} {}\n", metric.kind()));
+            metric.render(name, "", &mut out);
+        }
+        out
+    }
+}
+
+fn label_text(labels: &impl Labels) -> String {
+    let mut text = String::new();
+    labels.each(&mut |name, value| {
+        let comma = if text.is_empty() { "" } else { "," };
+        let value = escaped(&value.to_string()).replace('"', "\\\"");
+        put(&mut text, format_args!("{comma}{name}=\"{value}\""));
+    });
+    text
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('\n', "\\n")
+}
+
+fn micros(value: Duration) -> u64 {
+    u64::try_from(value.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Microseconds as decimal seconds, without the rounding of a float.
+fn in_seconds(micros: u64) -> String {
+    let text = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAME: Desc = Desc { name: "millrace_test_total", help: "Says a \\ and\nmore." };
+
+    #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+    struct Pool(&'static str, u16);
+
+    impl Labels for Pool {
+        fn each(&self, put: &mut dyn FnMut(&'static str, &dyn std::fmt::Display)) {
+            put("pool", &self.0);
+            put("n", &self.1);
+        }
+    }
+
+    #[test]
+    fn a_counter_renders_with_help_and_type() {
+        let registry = Registry::default();
+        registry.counter(NAME).add(3);
+        let expected = "# HELP millrace_test_total Says a \\\\ and\\nmore.\n\
+                        # TYPE millrace_test_total counter\nmillrace_test_total 3\n";
+        assert_eq!(registry.render(), expected);
+    }
+
+    #[test]
+    fn labels_are_escaped_and_series_sorted() {
+        let registry = Registry::default();
+        let family = registry.gauges(NAME);
+        family.with(&Pool("b\"", 1)).set(5);
+        family.with(&Pool("a", 2)).set(7);
+        family.with(&Pool("a", 2)).add(-8);
+        let text = registry.render();
+        let lines: Vec<&str> = text.lines().skip(1).collect();
+        assert_eq!(
+            lines,
+            [
+                "# TYPE millrace_test_total gauge",
+                "millrace_test_total{pool=\"a\",n=\"2\"} -1",
+                "millrace_test_total{pool=\"b\\\"\",n=\"1\"} 5",
+            ]
+        );
+    }
+
+    #[test]
+    fn buckets_are_cumulative_and_in_seconds() {
+        let registry = Registry::default();
+        let histogram = registry.histogram(NAME);
+        histogram.observe(Duration::from_micros(100));
+        histogram.observe(Duration::from_millis(3));
+        histogram.observe(Duration::from_secs(60));
+        let text = registry.render();
+        for expected in [
+            "_bucket{le=\"0.0001\"} 1\n",
+            "_bucket{le=\"0.0025\"} 1\n",
+            "_bucket{le=\"0.005\"} 2\n",
+            "_bucket{le=\"10\"} 2\n",
+            "_bucket{le=\"+Inf\"} 3\n",
+            "_sum 60.0031\n",
+            "_count 3\n",
+        ] {
+            assert!(text.contains(expected), "{expected} is not in {text}");
+        }
+    }
+
+    #[test]
+    fn a_family_is_bounded() {
+        let registry = Registry::default();
+        let family = registry.counters(NAME);
+        for n in 0..u16::try_from(SERIES_MAX).unwrap() + 10 {
+            family.with(&Pool("p", n)).increment();
+        }
+        assert_eq!(registry.render().lines().count(), SERIES_MAX + 2);
+    }
+
+    #[test]
+    #[should_panic(expected = "registered twice")]
+    fn a_name_is_registered_once() {
+        let registry = Registry::default();
+        registry.counter(NAME);
+        registry.counter(NAME);
+    }
+}
