@@ -1,0 +1,93 @@
+//! What handlers are given: the broker, the shared state of the front, and the
+//! listener and peer of the connection.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use millrace_broker::Broker;
+
+use crate::api::Api;
+use crate::codec::{self, CodecError, Encode, KafkaString};
+use crate::notice::Notices;
+use crate::response::Response;
+use crate::settings::Settings;
+
+/// What all connections of this front share. One a process; it outlives the
+/// incarnations of the broker.
+#[derive(Debug)]
+pub struct Front {
+    /// The front's settings.
+    pub settings: Settings,
+    /// Log lines about what a response has no field for.
+    pub notices: Notices,
+}
+
+impl Front {
+    /// A front with no connection.
+    #[must_use]
+    pub fn new(settings: Settings) -> Arc<Self> {
+        Arc::new(Self { settings, notices: Notices::default() })
+    }
+}
+
+/// A listener as its clients know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Its name, such as `PLAINTEXT`.
+    pub name: String,
+    /// Host that clients are told to connect to.
+    pub host: String,
+    /// Port that clients are told to connect to.
+    pub port: u16,
+}
+
+/// One connection, as its handlers see it.
+#[derive(Debug)]
+pub struct Context {
+    /// The incarnation that this connection lives and dies with.
+    pub broker: Arc<Broker>,
+    /// What all connections share.
+    pub front: Arc<Front>,
+    /// The listener that the client came in by; its address is what Metadata
+    /// and FindCoordinator answer.
+    pub listener: Arc<Listener>,
+    /// Who connected; shown by DescribeGroups.
+    pub peer: IpAddr,
+}
+
+/// One request: its header and its connection.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The connection.
+    pub context: Arc<Context>,
+    /// The row of the table.
+    pub api: &'static Api,
+    /// The version of the request and of its response.
+    pub version: i16,
+    /// Sent back with the response.
+    pub correlation_id: i32,
+    /// What the client calls itself.
+    pub client_id: Option<KafkaString>,
+}
+
+impl Call {
+    /// The broker of this connection.
+    #[must_use]
+    pub fn broker(&self) -> &Arc<Broker> {
+        &self.context.broker
+    }
+
+    /// What the client calls itself, or nothing.
+    #[must_use]
+    pub fn client_id(&self) -> &str {
+        self.client_id.as_ref().map_or("", KafkaString::as_str)
+    }
+
+    /// The frame that answers this request with `body`.
+    ///
+    /// # Errors
+    /// The body cannot be said at this version.
+    pub fn respond(&self, body: &impl Encode) -> Result<Response, CodecError> {
+        codec::encode_response(self.api.key as i16, self.version, self.correlation_id, body)
+    }
+}
