@@ -1,0 +1,155 @@
+//! Building of uncompressed batches: for records that the server itself writes
+//! (hidden partitions) and for protocols whose clients send single records.
+
+use millrace_types::{Offset, Timestamp};
+
+use super::{CRC_FROM, HEADER_LEN, LENGTH_END, MAGIC, ProducerStamp, put};
+
+/// One header of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordHeader<'a> {
+    /// Its name.
+    pub key: &'a [u8],
+    /// Its value; `None` is Kafka's null.
+    pub value: Option<&'a [u8]>,
+}
+
+/// Collects records and yields one batch at offset 0, ready to be admitted and
+/// stamped.
+#[derive(Clone, Debug)]
+pub struct BatchBuilder {
+    out: Vec<u8>,
+    count: i32,
+    base_timestamp: Timestamp,
+    max_timestamp: Timestamp,
+    producer: Option<ProducerStamp>,
+}
+
+impl BatchBuilder {
+    /// A builder of a batch whose records' times are relative to
+    /// `base_timestamp`.
+    #[must_use]
+    pub fn new(base_timestamp: Timestamp) -> Self {
+        Self {
+            out: vec![0; HEADER_LEN],
+            count: 0,
+            base_timestamp,
+            max_timestamp: base_timestamp,
+            producer: None,
+        }
+    }
+
+    /// Marks the batch as `producer`'s.
+    #[must_use]
+    pub const fn producer(mut self, producer: ProducerStamp) -> Self {
+        self.producer = Some(producer);
+        self
+    }
+
+    /// Appends a record made `timestamp_delta` ms after the base timestamp.
+    ///
+    /// # Panics
+    /// On the record number 2^31: a request holds far fewer.
+    pub fn record(
+        &mut self,
+        timestamp_delta: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[RecordHeader<'_>],
+    ) -> &mut Self {
+        let Some(next) = self.count.checked_add(1) else { panic!("a batch holds 2^31 records") };
+        let at = self.base_timestamp.plus_ms(timestamp_delta);
+        self.max_timestamp = if self.count == 0 { at } else { self.max_timestamp.max(at) };
+
+        let mut body =
+            Vec::with_capacity(32 + key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len));
+        body.push(0); // attributes of a record: none exist
+        varint(&mut body, timestamp_delta);
+        varint(&mut body, i64::from(self.count));
+        field(&mut body, key);
+        field(&mut body, value);
+        varint(&mut body, length(headers.len()));
+        for header in headers {
+            field(&mut body, Some(header.key));
+            field(&mut body, header.value);
+        }
+        varint(&mut self.out, length(body.len()));
+        self.out.extend_from_slice(&body);
+        self.count = next;
+        self
+    }
+
+    /// Bytes of the batch so far.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Whether no record was appended yet.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The batch. One without records is not a batch that [`super::check`]
+    /// lets pass.
+    ///
+    /// # Panics
+    /// Beyond 2 GiB.
+    #[must_use]
+    pub fn build(mut self) -> Vec<u8> {
+        let Ok(len) = i32::try_from(self.out.len() - LENGTH_END) else {
+            panic!("a batch of {} bytes exceeds 2 GiB", self.out.len())
+        };
+        let (id, epoch, sequence) = self
+            .producer
+            .map_or((-1, -1, -1), |p| (p.id.get(), p.epoch.get(), p.base_sequence.get()));
+        if let Some(header) = self.out.first_chunk_mut::<HEADER_LEN>() {
+            put(header, 0, Offset::ZERO.get().to_be_bytes());
+            put(header, 8, len.to_be_bytes());
+            put(header, 12, (-1i32).to_be_bytes());
+            put(header, 16, MAGIC.to_be_bytes());
+            put(header, 23, (self.count - 1).to_be_bytes());
+            put(header, 27, self.base_timestamp.get().to_be_bytes());
+            put(header, 35, self.max_timestamp.get().to_be_bytes());
+            put(header, 43, id.to_be_bytes());
+            put(header, 51, epoch.to_be_bytes());
+            put(header, 53, sequence.to_be_bytes());
+            put(header, 57, self.count.to_be_bytes());
+        }
+        let crc = crc32c::crc32c(self.out.get(CRC_FROM..).unwrap_or_default());
+        if let Some(header) = self.out.first_chunk_mut::<HEADER_LEN>() {
+            put(header, 17, crc.to_be_bytes());
+        }
+        self.out
+    }
+}
+
+/// Bytes with their length before them; -1 for none.
+fn field(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
+    match bytes {
+        None => varint(out, -1),
+        Some(bytes) => {
+            varint(out, length(bytes.len()));
+            out.extend_from_slice(bytes);
+        }
+    }
+}
+
+fn length(len: usize) -> i64 {
+    i64::try_from(len).unwrap_or(i64::MAX)
+}
+
+/// A zigzag variable-length integer, as records use for every number.
+fn varint(out: &mut Vec<u8>, value: i64) {
+    let mut rest = ((value << 1) ^ (value >> 63)).cast_unsigned();
+    loop {
+        let [low, ..] = rest.to_le_bytes();
+        rest >>= 7;
+        if rest == 0 {
+            out.push(low & 0x7f);
+            return;
+        }
+        out.push(low | 0x80);
+    }
+}
