@@ -1,1 +1,14 @@
-//! To come.
+//! What Millrace keeps: the log on a disk, and the catalog beside it.
+//!
+//! The drivers come first: [`disk`] (files), [`catalog`] (what people
+//! administer), [`env`] (time, randomness, tasks), [`blocks`] and [`cache`]
+//! (memory). Above them stands the log engine. Invariant: nothing here
+//! knows a protocol, and nothing outside the drivers does I/O of its own, so
+//! that a simulation which replaces them runs the same code.
+
+pub mod aligned;
+pub mod disk;
+
+/// Bytes of the unit that everything in a log file is aligned to: what direct
+/// I/O asks of positions, lengths and memory on every disk in use.
+pub const BLOCK: usize = 4096;
