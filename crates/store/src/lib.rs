@@ -8,6 +8,7 @@
 
 pub mod aligned;
 pub mod disk;
+pub mod env;
 
 /// Bytes of the unit that everything in a log file is aligned to: what direct
 /// I/O asks of positions, lengths and memory on every disk in use.
