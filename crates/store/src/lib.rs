@@ -7,6 +7,7 @@
 //! that a simulation which replaces them runs the same code.
 
 pub mod aligned;
+pub mod blocks;
 pub mod catalog;
 pub mod disk;
 pub mod env;

@@ -1,0 +1,392 @@
+//! Pooled memory blocks that one writer fills while readers already share
+//! what it published.
+//!
+//! Frames are gathered in such blocks, written from them to the disk, and
+//! served from them to sockets: one copy of a payload, from the receive
+//! buffer into a block. All blocks are [`BLOCK_BYTES`] long, aligned for
+//! direct I/O, and recycled, since touching fresh memory costs as much as
+//! copying it.
+//!
+//! Invariant: a byte below a block's published length never changes again
+//! until the last handle (a [`Block`], a [`BlockWriter`] or a [`Bytes`] made
+//! from one) is dropped; a byte at or above it is touched by the one writer
+//! only. "Published" says immutable, not durable: that is the log's to know.
+//!
+//! This is the crate's one module with unsafe code.
+#![allow(unsafe_code, reason = "shared memory of which one part is written, another read")]
+
+mod memory;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fmt,
+    mem::ManuallyDrop,
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use memory::Memory;
+
+/// Bytes of every block.
+pub const BLOCK_BYTES: usize = 256 * 1024;
+
+/// A bounded number of blocks, recycled. Clones share it.
+#[derive(Clone, Debug)]
+pub struct BlockPool {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// Blocks that may exist at once.
+    blocks_max: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Memory without a user. The most recently freed is taken first: its
+    /// cache lines and page table entries are the warmest.
+    idle: Vec<Memory>,
+    /// Blocks in somebody's hands.
+    in_use: usize,
+}
+
+/// What a pool holds, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolUse {
+    /// In blocks that somebody holds.
+    pub in_use: usize,
+    /// In blocks that wait for their next use.
+    pub idle: usize,
+    /// The most that may be in use.
+    pub capacity: usize,
+}
+
+impl BlockPool {
+    /// A pool of at most `capacity_bytes` (rounded down to whole blocks, at
+    /// least one). Allocates nothing yet.
+    #[must_use]
+    pub fn new(capacity_bytes: usize) -> Self {
+        let blocks_max = (capacity_bytes / BLOCK_BYTES).max(1);
+        Self { shared: Arc::new(Shared { blocks_max, state: Mutex::default() }) }
+    }
+
+    /// An empty block to fill, recycled if one is idle. `None` when the
+    /// capacity is in use, or the machine has no memory left.
+    #[must_use]
+    pub fn take(&self) -> Option<BlockWriter> {
+        let recycled = {
+            let mut state = self.shared.state.lock();
+            if state.in_use == self.shared.blocks_max {
+                return None;
+            }
+            state.in_use += 1;
+            state.idle.pop()
+        };
+        let Some(memory) = recycled.or_else(Memory::allocate) else {
+            self.shared.state.lock().in_use -= 1;
+            return None;
+        };
+        let inner = Inner {
+            memory: ManuallyDrop::new(memory),
+            published: AtomicUsize::new(0),
+            pool: Arc::clone(&self.shared),
+        };
+        Some(BlockWriter { inner: Arc::new(inner), published: 0, filled: 0 })
+    }
+
+    /// Gives idle memory beyond `idle_max` bytes back to the operating
+    /// system; returns how many bytes went.
+    pub fn shrink(&self, idle_max: usize) -> usize {
+        let surplus = {
+            let mut state = self.shared.state.lock();
+            let keep = state.idle.len().min(idle_max / BLOCK_BYTES);
+            // The coldest go.
+            let surplus = state.idle.len() - keep;
+            state.idle.drain(..surplus).collect::<Vec<_>>()
+        };
+        surplus.len() * BLOCK_BYTES
+    }
+
+    /// What it holds at this moment.
+    #[must_use]
+    pub fn usage(&self) -> PoolUse {
+        let state = self.shared.state.lock();
+        PoolUse {
+            in_use: state.in_use * BLOCK_BYTES,
+            idle: state.idle.len() * BLOCK_BYTES,
+            capacity: self.shared.blocks_max * BLOCK_BYTES,
+        }
+    }
+}
+
+/// One block and what is known of it; freed by the last of its handles.
+struct Inner {
+    /// Taken out in `drop`, and only there.
+    memory: ManuallyDrop<Memory>,
+    /// Bytes from the start that no one changes any more. Only ever grows.
+    published: AtomicUsize,
+    pool: Arc<Shared>,
+}
+
+impl Inner {
+    /// The block's first byte. Valid for [`BLOCK_BYTES`], initialised all
+    /// over (by the operating system, then by earlier users).
+    fn start(&self) -> *mut u8 {
+        self.memory.start()
+    }
+
+    /// The bytes of `range` if all of them are published.
+    fn published(&self, range: Range<usize>) -> Option<&[u8]> {
+        // Acquire pairs with the Release store of `BlockWriter::publish`: the
+        // writes before it happen before reads of what it made visible.
+        let published = self.published.load(Ordering::Acquire);
+        if range.start > range.end || range.end > published {
+            return None;
+        }
+        // SAFETY: range.start <= range.end <= published <= BLOCK_BYTES (the
+        // writer publishes no more than it filled), so the slice lies within
+        // the memory, which lives as long as `self`. No one writes below
+        // `published` any more: the only writer is the one `BlockWriter`, all
+        // of whose mutable slices begin at or above its copy of `published`.
+        Some(unsafe {
+            std::slice::from_raw_parts(self.start().add(range.start), range.end - range.start)
+        })
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // SAFETY: this is the one place that takes it, and the value is not
+        // used again.
+        let memory = unsafe { ManuallyDrop::take(&mut self.memory) };
+        let mut state = self.pool.state.lock();
+        state.in_use -= 1;
+        state.idle.push(memory);
+    }
+}
+
+/// The one writer of a block: appends, then publishes.
+pub struct BlockWriter {
+    inner: Arc<Inner>,
+    /// What `inner.published` holds; only this writer stores it.
+    published: usize,
+    /// The cursor: bytes in [published, filled) are written, but nobody's
+    /// else to see.
+    filled: usize,
+}
+
+impl BlockWriter {
+    /// The cursor: where the next byte goes.
+    #[must_use]
+    pub fn filled(&self) -> usize {
+        self.filled
+    }
+
+    /// Bytes that may still be appended.
+    #[must_use]
+    pub fn remaining(&self) -> usize {
+        BLOCK_BYTES - self.filled
+    }
+
+    /// Bytes from the start that are published.
+    #[must_use]
+    pub fn published(&self) -> usize {
+        self.published
+    }
+
+    /// Appends as much of `bytes` as fits; returns how much that was.
+    pub fn append(&mut self, bytes: &[u8]) -> usize {
+        let len = bytes.len().min(self.remaining());
+        let (head, _) = bytes.split_at(len);
+        let start = self.filled;
+        self.writable(start..start + len).copy_from_slice(head);
+        self.filled += len;
+        len
+    }
+
+    /// Appends `len` zeros, to be filled later; returns where they begin.
+    /// `None`, with nothing appended, if they don't fit.
+    pub fn reserve(&mut self, len: usize) -> Option<usize> {
+        if len > self.remaining() {
+            return None;
+        }
+        let start = self.filled;
+        self.writable(start..start + len).fill(0);
+        self.filled += len;
+        Some(start)
+    }
+
+    /// Writes `bytes` at `offset`, over what was appended there.
+    ///
+    /// # Panics
+    /// If that is not within the unpublished region.
+    pub fn fill(&mut self, offset: usize, bytes: &[u8]) {
+        self.region_mut(offset..offset.saturating_add(bytes.len())).copy_from_slice(bytes);
+    }
+
+    /// Appended bytes that are not yet published, to be changed in place.
+    ///
+    /// # Panics
+    /// If `range` is not within the unpublished region.
+    pub fn region_mut(&mut self, range: Range<usize>) -> &mut [u8] {
+        assert!(
+            self.published <= range.start && range.start <= range.end && range.end <= self.filled,
+            "bytes {range:?} are not within the unpublished {}..{}",
+            self.published,
+            self.filled
+        );
+        self.writable(range)
+    }
+
+    /// Zeroes appended bytes that are not yet published.
+    ///
+    /// # Panics
+    /// If `range` is not within the unpublished region.
+    pub fn zero(&mut self, range: Range<usize>) {
+        self.region_mut(range).fill(0);
+    }
+
+    /// All that was appended, published or not.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: filled <= BLOCK_BYTES, the memory is initialised and lives
+        // as long as `self`. Only this writer changes anything, and it is
+        // borrowed.
+        unsafe { std::slice::from_raw_parts(self.inner.start(), self.filled) }
+    }
+
+    /// Takes back what was appended beyond `filled`.
+    ///
+    /// # Panics
+    /// If part of that is published, or `filled` lies beyond the cursor.
+    pub fn truncate(&mut self, filled: usize) {
+        assert!(
+            self.published <= filled && filled <= self.filled,
+            "cannot take back to {filled}: published {}, filled {}",
+            self.published,
+            self.filled
+        );
+        self.filled = filled;
+    }
+
+    /// Appends what `read` puts into the next `len` bytes; it returns how
+    /// many that were, and they alone count.
+    ///
+    /// # Errors
+    /// That of `read`; nothing is appended then.
+    ///
+    /// # Panics
+    /// If `len` bytes don't fit, or `read` claims more than it was given.
+    pub fn fill_from<E>(
+        &mut self,
+        len: usize,
+        read: impl FnOnce(&mut [u8]) -> Result<usize, E>,
+    ) -> Result<usize, E> {
+        assert!(len <= self.remaining(), "{len} bytes don't fit into {}", self.remaining());
+        let start = self.filled;
+        let got = read(self.writable(start..start + len))?;
+        assert!(got <= len, "{got} bytes read into {len}");
+        self.filled += got;
+        Ok(got)
+    }
+
+    /// Makes everything below the cursor immutable and visible to readers.
+    pub fn publish(&mut self) {
+        self.published = self.filled;
+        // Release: see `Inner::published`.
+        self.inner.published.store(self.filled, Ordering::Release);
+    }
+
+    /// A handle that reads what is, or will be, published.
+    #[must_use]
+    pub fn share(&self) -> Block {
+        Block { inner: Arc::clone(&self.inner) }
+    }
+
+    /// Any bytes at or above the published length, also beyond the cursor.
+    fn writable(&mut self, range: Range<usize>) -> &mut [u8] {
+        assert!(self.published <= range.start && range.start <= range.end);
+        assert!(range.end <= BLOCK_BYTES);
+        // SAFETY: the range lies within the memory, as asserted, which is
+        // initialised and lives as long as `self`. No reader has a slice
+        // there: they end at `published`, which only this writer raises, and
+        // it is mutably borrowed for as long as the slice lives. There is one
+        // writer: it is not `Clone`, and the pool gives out memory anew only
+        // when the last handle is gone.
+        unsafe {
+            std::slice::from_raw_parts_mut(
+                self.inner.start().add(range.start),
+                range.end - range.start,
+            )
+        }
+    }
+}
+
+impl fmt::Debug for BlockWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BlockWriter({} of {} bytes published)", self.published, self.filled)
+    }
+}
+
+/// A handle on a block's published bytes. Cheap to clone; keeps the block.
+#[derive(Clone)]
+pub struct Block {
+    inner: Arc<Inner>,
+}
+
+impl Block {
+    /// Bytes that are published so far.
+    #[must_use]
+    pub fn published(&self) -> usize {
+        self.inner.published.load(Ordering::Acquire)
+    }
+
+    /// The bytes of `range`, if all of them are published.
+    #[must_use]
+    pub fn slice(&self, range: Range<usize>) -> Option<&[u8]> {
+        self.inner.published(range)
+    }
+
+    /// The bytes of `range`, if all of them are published, without a copy:
+    /// they keep the block.
+    #[must_use]
+    pub fn bytes(&self, range: Range<usize>) -> Option<Bytes> {
+        self.slice(range.clone())?;
+        Some(Bytes::from_owner(Part { block: self.clone(), range }))
+    }
+
+    /// Whether someone else holds the block too, at this moment: a reader,
+    /// its writer, or bytes on their way to a socket.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.inner) > 1
+    }
+}
+
+impl fmt::Debug for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Block({} bytes published)", self.published())
+    }
+}
+
+/// What a [`Bytes`] owns.
+struct Part {
+    block: Block,
+    /// Published when this was made, and so for ever.
+    range: Range<usize>,
+}
+
+impl AsRef<[u8]> for Part {
+    fn as_ref(&self) -> &[u8] {
+        self.block.slice(self.range.clone()).unwrap_or_default()
+    }
+}
