@@ -8,6 +8,7 @@
 
 pub mod aligned;
 pub mod blocks;
+pub mod cache;
 pub mod catalog;
 pub mod disk;
 pub mod env;
