@@ -1,6 +1,7 @@
 //! The protocol-free core that the fronts call. For now only a stand-in that
 //! keeps everything in memory, so that the fronts compile and can be tried.
 
+pub mod config;
 pub mod metrics;
 mod standin;
 
