@@ -1,0 +1,153 @@
+"""The two servers that the tests run against: Millrace, and Apache Kafka to prove the tests and to measure beside."""
+
+import json
+import os
+import socket
+import subprocess
+import uuid
+from pathlib import Path
+
+from harness.process import ROOT, TESTS, TOOLS, Process, until
+
+
+def millrace_binary() -> Path:
+    """$MILLRACE_BIN, or what `cargo build --release` leaves."""
+    target = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
+    return Path(os.environ.get("MILLRACE_BIN") or target / "release/millrace")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        return s.getsockname()[1]
+
+
+class Millrace:
+    """`millrace serve` on a data directory. The first start picks free ports, later ones keep them."""
+
+    name = "millrace"
+
+    def __init__(self, home: Path, **settings):
+        self.home = home
+        self.data = home / "data"
+        self.settings = settings
+        self.bootstrap = self.http = "127.0.0.1:0"
+        self.process: Process | None = None
+        home.mkdir(parents=True, exist_ok=True)
+
+    def start(self) -> "Millrace":
+        """Starts it and returns once it serves: endpoints.json then holds this process's id."""
+        sets = [word for name, value in self.settings.items() for word in ("--set", f"{name}={value}")]
+        self.process = process = Process(
+            [millrace_binary(), "serve", "--data-dir", self.data, "--kafka-listen", self.bootstrap, "--http-listen", self.http, *sets],
+            self.home / "server.log",
+        )
+        endpoints = until(lambda: self._endpoints(process), "millrace serves", 60)
+        self.bootstrap, self.http = endpoints["kafka"][0]["address"], endpoints["http"][0]
+        return self
+
+    def _endpoints(self, process: Process) -> dict | None:
+        assert process.alive(), f"millrace ended with {process.child.returncode}:\n{self.log_tail()}"
+        try:
+            endpoints = json.loads((self.data / "endpoints.json").read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
+        return endpoints if endpoints["pid"] == process.pid else None
+
+    def kill(self):
+        self.process.kill()
+
+    def restart(self) -> "Millrace":
+        """Kill -9, and start again on the same address and data."""
+        self.kill()
+        return self.start()
+
+    def terminate(self) -> int:
+        """SIGTERM; its exit code."""
+        return self.process.terminate()
+
+    def stop(self):
+        if self.process:
+            self.process.stop()
+
+    def log_tail(self, lines: int = 60) -> str:
+        log = self.home / "server.log"
+        return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) if log.exists() else ""
+
+
+class ApacheKafka:
+    """Apache Kafka from the jars of tests/java: one node, KRaft, with the defaults of its own server.properties."""
+
+    name = "kafka"
+
+    def __init__(self, home: Path, heap: str = "1g", **settings):
+        self.home = home
+        self.heap = heap
+        port, controller = free_port(), free_port()
+        self.bootstrap = f"127.0.0.1:{port}"
+        self.settings = {
+            "process.roles": "broker,controller",
+            "node.id": 1,
+            "controller.quorum.bootstrap.servers": f"127.0.0.1:{controller}",
+            "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
+            "controller.listener.names": "CONTROLLER",
+            "log.dirs": home / "data",
+            "offsets.topic.replication.factor": 1,
+            "transaction.state.log.replication.factor": 1,
+            "transaction.state.log.min.isr": 1,
+            "share.coordinator.state.topic.replication.factor": 1,
+            "share.coordinator.state.topic.min.isr": 1,
+            **settings,
+        }
+        self.process: Process | None = None
+        home.mkdir(parents=True, exist_ok=True)
+
+    def _java(self, *args) -> list:
+        return ["java", "-cp", f"{TOOLS}/jars/*:{TESTS}/java", f"-Xmx{self.heap}", f"-Xms{self.heap}", "-XX:+UseG1GC",
+                "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35", "-Dmillrace.log=warn", *args]  # fmt: skip
+
+    def start(self) -> "ApacheKafka":
+        properties = self.home / "server.properties"
+        if not properties.exists():
+            properties.write_text("".join(f"{name}={value}\n" for name, value in self.settings.items()))
+            cluster = str(uuid.uuid4())
+            subprocess.run(
+                [str(a) for a in self._java("kafka.tools.StorageTool", "format", "--standalone", "-t", cluster, "-c", properties)],
+                check=True, capture_output=True,
+            )  # fmt: skip
+        self.process = process = Process(self._java("kafka.Kafka", properties), self.home / "server.log")
+        until(lambda: self._serves(process), "Kafka serves", 120)
+        return self
+
+    def _serves(self, process: Process) -> bool:
+        assert process.alive(), f"Kafka ended with {process.child.returncode}:\n{self.log_tail()}"
+        host, port = self.bootstrap.split(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+    kill = Millrace.kill
+    restart = Millrace.restart
+    terminate = Millrace.terminate
+    stop = Millrace.stop
+    log_tail = Millrace.log_tail
+
+
+class External:
+    """A broker that somebody else runs: it can be used, not stopped."""
+
+    name = "external"
+    process = None
+
+    def __init__(self, bootstrap: str):
+        self.bootstrap = bootstrap
+
+    def start(self) -> "External":
+        return self
+
+    def stop(self):
+        pass
+
+    def log_tail(self) -> str:
+        return ""
