@@ -4,6 +4,9 @@
 //! aligned block is written to and read from a probe file on first use. A
 //! start logs [`OsDisk::direct_io`].
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     io::IoSlice,
     os::fd::OwnedFd,
@@ -49,23 +52,16 @@ pub enum DirectIo {
 }
 
 impl OsDisk {
-    /// Opens the directory `path`, which is created if it is missing (so are
-    /// its parents, and made durable by [`Disk::sync_directory`] as far as
-    /// the directory itself goes).
+    /// Opens the directory `path`; where it or a parent is missing, creates
+    /// it durably.
     ///
     /// # Errors
     /// [`DiskErrorKind::Io`] if it is no directory or may not be used.
     pub fn open(path: &Path) -> Result<Self, DiskError> {
-        let error = |operation, detail: String| DiskError {
-            operation,
-            name: path.display().to_string().into(),
-            kind: DiskErrorKind::Io,
-            detail: detail.into(),
-        };
-        std::fs::create_dir_all(path).map_err(|e| error(Operation::Create, e.to_string()))?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = fs::open(path, flags, fs::Mode::empty())
-            .map_err(|e| error(Operation::Open, e.to_string()))?;
+        create_directories(path)
+            .map_err(|e| failed(Operation::Create, &path.display().to_string(), e))?;
+        let directory = open_directory(path)
+            .map_err(|e| failed(Operation::Open, &path.display().to_string(), e))?;
         Ok(Self { path: path.to_owned(), directory, direct_io: OnceLock::new() })
     }
 
@@ -358,6 +354,29 @@ impl DiskFile for OsFile {
     fn set_length(&self, length: u64) -> Result<(), DiskError> {
         retry(|| fs::ftruncate(&self.fd, length)).map_err(|e| self.failed(Operation::SetLength, e))
     }
+}
+
+fn open_directory(path: &Path) -> Result<OwnedFd, Errno> {
+    // A name like "data" lies in the directory "".
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    retry(|| fs::open(path, flags, fs::Mode::empty()))
+}
+
+/// Creates what is missing of `path`. Each new name is synced into its
+/// directory: else a power cut could take the whole data directory, synced
+/// files and all.
+fn create_directories(path: &Path) -> Result<(), Errno> {
+    if path.as_os_str().is_empty() || path.is_dir() {
+        return Ok(());
+    }
+    let parent = path.parent().unwrap_or(Path::new(""));
+    create_directories(parent)?;
+    match fs::mkdir(path, fs::Mode::RWXU | fs::Mode::RGRP | fs::Mode::XGRP) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(e) => return Err(e),
+    }
+    fs::fsync(open_directory(parent)?)
 }
 
 /// Repeats a call that a signal interrupted before it did anything.
