@@ -1,1 +1,32 @@
-fn main() {}
+//! The binary: settings, wiring, and what an operator sees. Everything that
+//! knows about records is in the other crates; here nothing waits for a disk
+//! or a client by itself.
+//!
+//! Exit codes: 0 done, 1 failed, 2 asked for something that can't be.
+
+#![allow(dead_code, reason = "the broker that reads the settings is not wired yet")]
+
+mod cli;
+mod endpoints;
+mod env;
+mod files_open;
+mod http;
+mod logging;
+mod serve;
+mod settings;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let cli::Cli { command: cli::Command::Serve(args) } = cli::Cli::parse();
+    match serve::run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("millrace: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

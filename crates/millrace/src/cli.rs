@@ -1,0 +1,77 @@
+//! The command line. It only collects: settings are checked by `settings`,
+//! whatever they come from.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::settings::{self, Layers, SettingsError};
+
+/// One log for streams of events, served by the Kafka protocol.
+#[derive(Debug, Parser)]
+#[command(name = "millrace", version, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the server until SIGTERM or Ctrl-C.
+    Serve(ServeArgs),
+}
+
+/// Every flag is a setting, which a file or the environment can give too.
+#[derive(Debug, Args)]
+#[command(after_long_help = settings::described())]
+pub(crate) struct ServeArgs {
+    /// Directory of the log and the catalog [default: ./millrace-data]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// Address for Kafka clients, may be repeated with a NAME each; clients are told ADVERTISED
+    /// [default: 127.0.0.1:9092]
+    #[arg(long, value_name = "[NAME=]ADDR[@ADVERTISED]")]
+    kafka_listen: Vec<String>,
+    /// Address of /healthz, /readyz and /metrics [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR")]
+    http_listen: Option<String>,
+    /// Serve addresses that are not loopback, to everyone: there is no authentication yet
+    #[arg(long)]
+    insecure_no_auth: bool,
+    /// TOML file of settings
+    #[arg(long, value_name = "FILE", env = "MILLRACE_CONFIG")]
+    config: Option<PathBuf>,
+    /// Any setting, such as flush=os or kafka.num.partitions=4; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl ServeArgs {
+    /// File, then environment, then flags: the later wins.
+    ///
+    /// # Errors
+    /// What any of them holds that is no setting or no value of it.
+    pub(crate) fn layers(self) -> Result<Layers, SettingsError> {
+        let mut layers = Layers::default();
+        if let Some(path) = &self.config {
+            layers.file(path)?;
+        }
+        layers.environment(std::env::vars_os())?;
+        for pair in &self.set {
+            layers.set(pair)?;
+        }
+        if let Some(dir) = self.data_dir {
+            layers.flag("data_dir", dir)?;
+        }
+        if !self.kafka_listen.is_empty() {
+            layers.flag("kafka_listen", self.kafka_listen.join(","))?;
+        }
+        if let Some(address) = self.http_listen {
+            layers.flag("http_listen", address)?;
+        }
+        if self.insecure_no_auth {
+            layers.flag("insecure_no_auth", "true".to_owned())?;
+        }
+        Ok(layers)
+    }
+}

@@ -1,0 +1,158 @@
+//! The settings of our own: one table of name, type, default, unit, meaning
+//! and when to change it; and their merging with Kafka's, which keep their
+//! names below `kafka.`.
+//!
+//! Invariant: every key is known before anything starts (an unknown one is
+//! refused with a guess), and a flag beats the environment beats the file
+//! beats the default. Called by `serve`.
+
+mod layers;
+mod listen;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+pub(crate) use layers::{Layers, SettingsError};
+pub(crate) use listen::{BoundKafka, HostPort, KafkaListens};
+pub(crate) use values::{Flush, LogFormat, OnCorruption, Value};
+
+/// Settings of our own at most, so that an operator can know them all.
+#[cfg(test)]
+const OWN_MAX: usize = 40;
+
+/// What is known of one setting of our own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setting {
+    /// `snake_case`, unit last.
+    pub(crate) name: &'static str,
+    /// The default, in the form that a person would write.
+    pub(crate) default: &'static str,
+    /// What the number counts, or which words are allowed.
+    pub(crate) unit: &'static str,
+    /// What it does.
+    pub(crate) doc: &'static str,
+    /// When to change it.
+    pub(crate) when: &'static str,
+    /// Refuses a value that its type can't hold, saying what is allowed.
+    check: fn(&str) -> Result<(), String>,
+}
+
+/// Declares the settings: a field of [`Own`] and a row of [`TABLE`] each.
+macro_rules! own_settings {
+    ($($name:ident: $type:ty = $default:literal $(in $range:expr)?, $unit:literal, $doc:literal, $when:literal;)*) => {
+        /// The settings of our own, parsed.
+        #[derive(Clone, Debug)]
+        pub(crate) struct Own {
+            $(#[doc = $doc] pub(crate) $name: $type,)*
+        }
+
+        /// One row for each setting of our own.
+        pub(crate) const TABLE: &[Setting] = &[
+            $(Setting {
+                name: stringify!($name),
+                default: $default,
+                unit: $unit,
+                doc: $doc,
+                when: $when,
+                check: |text| parse::<$type>(text, None $(.or(Some($range)))?).map(drop),
+            },)*
+        ];
+
+        impl Own {
+            fn read(layers: &Layers) -> Result<Self, SettingsError> {
+                Ok(Self {
+                    $($name: {
+                        let (text, source) = layers.own(stringify!($name), $default);
+                        parse(text, None $(.or(Some($range)))?)
+                            .map_err(|why| SettingsError::invalid(stringify!($name), source, why))?
+                    },)*
+                })
+            }
+        }
+    };
+}
+
+own_settings! {
+    data_dir: PathBuf = "./millrace-data", "path",
+        "Directory of the log, the catalog and endpoints.json.",
+        "Always in production: a disk of its own.";
+    kafka_listen: KafkaListens = "127.0.0.1:9092", "[NAME=]ADDRESS[@ADVERTISED], comma-separated",
+        "Addresses that serve Kafka clients; a client is told the advertised address of the one it came in by.",
+        "When clients are on other machines, or reach the server by more than one name.";
+    http_listen: HostPort = "127.0.0.1:8080", "ADDRESS",
+        "Address of /healthz, /readyz and /metrics.",
+        "When the port is taken, or a scraper is on another machine.";
+    insecure_no_auth: bool = "false", "true or false",
+        "Serve addresses that are not loopback without authentication.",
+        "Only in a network where everyone may read, write and delete everything.";
+    flush: Flush = "fsync", "fsync or os",
+        "What an acknowledged record survives: fsync a power loss, os only the death of the process.",
+        "To os where losing the last moments at a power loss costs less than the flushes.";
+    on_corruption: OnCorruption = "stop", "stop or skip",
+        "What a reader gets at records that fail their checksum: stop answers an error at them, skip goes on with the next readable batch.",
+        "To skip when what follows a damaged range is worth more than knowing of it.";
+    producers_max: u64 = "100000" in (1, 100_000_000), "pairs of producer id and partition",
+        "Idempotent producers whose last batches are remembered, to recognise retries.",
+        "When millrace_broker_producers_refused_total grows.";
+    worker_threads: u64 = "0" in (0, 1024), "threads, 0 for one a core",
+        "Threads that serve connections.",
+        "When other processes need some of the cores.";
+    log_format: LogFormat = "text", "text or json",
+        "Form of the log on standard error.",
+        "To json where a machine collects it.";
+    log_level: String = "info", "error, warn, info, debug or trace, or a list such as info,millrace_store=debug",
+        "What is logged.",
+        "While looking for the cause of a problem.";
+}
+
+/// The table for people, as `serve --help` shows it.
+pub(crate) fn described() -> String {
+    let mut text = String::from(
+        "Settings, for --set, a TOML file or a variable (flush is MILLRACE_FLUSH there). Kafka's broker \
+         settings\nkeep their names behind kafka. (kafka.num.partitions is MILLRACE_KAFKA_NUM_PARTITIONS).\n",
+    );
+    for Setting { name, default, unit, doc, when, .. } in TABLE {
+        text.push_str(&format!(
+            "\n  {name} = {default}   ({unit})\n      {doc}\n      Change it: {when}\n"
+        ));
+    }
+    text
+}
+
+fn parse<T: Value>(text: &str, range: Option<(u64, u64)>) -> Result<T, String> {
+    let value = T::parse(text)?;
+    match (value.number(), range) {
+        (Some(n), Some((min, max))) if n < min || n > max => {
+            Err(format!("{n} is not between {min} and {max}"))
+        }
+        _ => Ok(value),
+    }
+}
+
+/// Everything that the server is told.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// Our own settings.
+    pub(crate) own: Own,
+    /// Kafka's settings as given, by Kafka's name: those that nobody gave are
+    /// absent, so that each keeps its source.
+    pub(crate) kafka: BTreeMap<String, String>,
+}
+
+impl Settings {
+    /// Parses what the layers hold and checks what one setting demands of
+    /// another.
+    ///
+    /// # Errors
+    /// A value of the wrong form; an address that would be open to others
+    /// without `insecure_no_auth`.
+    pub(crate) fn new(layers: &Layers) -> Result<Self, SettingsError> {
+        let own = Own::read(layers)?;
+        listen::check(&own)?;
+        Ok(Self { own, kafka: layers.kafka() })
+    }
+}

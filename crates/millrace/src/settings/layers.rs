@@ -1,0 +1,296 @@
+//! Where settings come from: a TOML file, the environment, flags; merged by
+//! key.
+//!
+//! Invariant: only known keys get in. A key is the name of one of our own
+//! settings, or `kafka.` and Kafka's name.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use millrace_broker::config::{self, ConfigError, Meaning, Scope};
+
+use super::TABLE;
+
+/// Before Kafka's name in a key.
+const KAFKA: &str = "kafka.";
+/// Before a setting's name in a variable.
+const VARIABLE: &str = "MILLRACE_";
+/// Variables that are no settings: the file, as `--config` names it, and where
+/// `./test` finds the server and the tools that it runs beside it.
+const NO_SETTINGS: &[&str] = &["MILLRACE_BIN", "MILLRACE_CONFIG", "MILLRACE_TOOLS"];
+
+/// Where a value was given; a later one wins.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Source {
+    /// Nowhere.
+    Default,
+    /// In this file.
+    File(PathBuf),
+    /// By this variable.
+    Environment(String),
+    /// On the command line.
+    Flag,
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Default => f.write_str("the default"),
+            Self::File(path) => write!(f, "the file {}", path.display()),
+            Self::Environment(variable) => write!(f, "the variable {variable}"),
+            Self::Flag => f.write_str("the command line"),
+        }
+    }
+}
+
+/// Why settings are refused. Each says which setting and what to do.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SettingsError {
+    /// No such key.
+    #[error("{source_}: there is no setting {key:?}{}", guess(.suggestion.as_ref()))]
+    Unknown { key: String, source_: Source, suggestion: Option<String> },
+    /// A Kafka setting that ours determine.
+    #[error("{source_}: {key} is not set by its Kafka name here; use {instead}")]
+    Following { key: String, instead: &'static str, source_: Source },
+    /// A value that the setting can't hold.
+    #[error("setting {key} from {source_}: {why}")]
+    Invalid { key: String, source_: Source, why: String },
+    /// Two values from one source.
+    #[error("setting {key} is given twice on the command line")]
+    Twice { key: String },
+    /// `--set` without `=`.
+    #[error("--set {text:?} is not KEY=VALUE")]
+    NotAPair { text: String },
+    /// A value of the environment that is no text.
+    #[error("the variable {variable} is not valid UTF-8")]
+    NotText { variable: String },
+    /// A file that can't be read.
+    #[error("can't read the file {} given by --config: {why}", path.display())]
+    Unreadable { path: PathBuf, why: std::io::Error },
+    /// A file that isn't TOML.
+    #[error("{}, line {line}: {why}", path.display())]
+    NotToml { path: PathBuf, line: usize, why: String },
+    /// An address that others could reach, and nobody said so.
+    #[error(
+        "setting {setting}: {address} can be reached from other machines and there is no \
+         authentication yet; keep to 127.0.0.1, or allow it with --insecure-no-auth"
+    )]
+    Open { setting: &'static str, address: String },
+}
+
+impl SettingsError {
+    pub(super) fn invalid(key: &str, source: &Source, why: String) -> Self {
+        Self::Invalid { key: key.to_owned(), source_: source.clone(), why }
+    }
+}
+
+fn guess(suggestion: Option<&String>) -> String {
+    suggestion.map(|name| format!("; did you mean {name:?}?")).unwrap_or_default()
+}
+
+/// Settings by key, each with the strongest source that gave it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Layers {
+    values: BTreeMap<String, (String, Source)>,
+}
+
+impl Layers {
+    /// Text and source of one of our own settings.
+    pub(super) fn own<'a>(&'a self, name: &str, default: &'a str) -> (&'a str, &'a Source) {
+        match self.values.get(name) {
+            Some((text, source)) => (text, source),
+            None => (default, &Source::Default),
+        }
+    }
+
+    /// Kafka's settings that were given.
+    pub(super) fn kafka(&self) -> BTreeMap<String, String> {
+        let names = self.values.iter();
+        names
+            .filter_map(|(key, (text, _))| {
+                Some((key.strip_prefix(KAFKA)?.to_owned(), text.clone()))
+            })
+            .collect()
+    }
+
+    fn put(&mut self, key: &str, text: String, source: Source) -> Result<(), SettingsError> {
+        check(key, &text, &source)?;
+        self.values.insert(key.to_owned(), (text, source));
+        Ok(())
+    }
+
+    /// Adds a TOML file: our settings at the top, Kafka's in `[kafka]`.
+    ///
+    /// # Errors
+    /// No such file, no TOML, an unknown key, a value of the wrong form.
+    pub(crate) fn file(&mut self, path: &Path) -> Result<(), SettingsError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|why| SettingsError::Unreadable { path: path.to_owned(), why })?;
+        self.toml(&text, path)
+    }
+
+    pub(super) fn toml(&mut self, text: &str, path: &Path) -> Result<(), SettingsError> {
+        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            SettingsError::NotToml {
+                path: path.to_owned(),
+                line: before.matches('\n').count() + 1,
+                why: error.message().replace('\n', " "),
+            }
+        })?;
+        self.table("", table, &Source::File(path.to_owned()))
+    }
+
+    /// Nested tables are dotted names: `num.partitions` may stand unquoted.
+    fn table(
+        &mut self,
+        prefix: &str,
+        table: toml::Table,
+        source: &Source,
+    ) -> Result<(), SettingsError> {
+        for (name, value) in table {
+            let key = format!("{prefix}{name}");
+            match value {
+                toml::Value::Table(inner) => self.table(&format!("{key}."), inner, source)?,
+                value => self.put(&key, text_of(value), source.clone())?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the variables that begin with `MILLRACE_`.
+    ///
+    /// # Errors
+    /// A variable that names no setting; a value of the wrong form.
+    pub(crate) fn environment(
+        &mut self,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<(), SettingsError> {
+        let keys: BTreeMap<String, String> =
+            all_keys().map(|key| (environment_name(&key), key)).collect();
+        for (variable, value) in variables {
+            let Some(variable) = variable.to_str().filter(|name| name.starts_with(VARIABLE)) else {
+                continue;
+            };
+            let Some(key) = keys.get(variable) else {
+                if NO_SETTINGS.contains(&variable) || is_service_link(variable) {
+                    continue;
+                }
+                return Err(SettingsError::Unknown {
+                    key: variable.to_owned(),
+                    source_: Source::Environment(variable.to_owned()),
+                    suggestion: nearest(variable, keys.into_keys()),
+                });
+            };
+            let Some(text) = value.to_str() else {
+                return Err(SettingsError::NotText { variable: variable.to_owned() });
+            };
+            self.put(key, text.to_owned(), Source::Environment(variable.to_owned()))?;
+        }
+        Ok(())
+    }
+
+    /// Adds one value of the command line.
+    ///
+    /// # Errors
+    /// An unknown key, a value of the wrong form, a second value.
+    pub(crate) fn flag(&mut self, key: &str, text: String) -> Result<(), SettingsError> {
+        if self.values.get(key).is_some_and(|(_, source)| *source == Source::Flag) {
+            return Err(SettingsError::Twice { key: key.to_owned() });
+        }
+        self.put(key, text, Source::Flag)
+    }
+
+    /// Adds one `--set KEY=VALUE`.
+    ///
+    /// # Errors
+    /// As [`Layers::flag`]; no `=`.
+    pub(crate) fn set(&mut self, pair: &str) -> Result<(), SettingsError> {
+        match pair.split_once('=') {
+            Some((key, text)) => self.flag(key.trim(), text.trim().to_owned()),
+            None => Err(SettingsError::NotAPair { text: pair.to_owned() }),
+        }
+    }
+}
+
+/// The variable of a key: `kafka.num.partitions` is
+/// `MILLRACE_KAFKA_NUM_PARTITIONS`.
+pub(crate) fn environment_name(key: &str) -> String {
+    format!("{VARIABLE}{}", key.replace('.', "_").to_ascii_uppercase())
+}
+
+/// The keys that a person may set.
+pub(super) fn all_keys() -> impl Iterator<Item = String> {
+    let kafka = config::settings(Scope::Broker).into_iter();
+    let kafka = kafka.filter(|setting| !matches!(setting.meaning, Meaning::Given(_)));
+    let own = TABLE.iter().map(|setting| setting.name.to_owned());
+    own.chain(kafka.map(|setting| format!("{KAFKA}{}", setting.name)))
+}
+
+/// Refuses what is not a setting, and what is not a value of it.
+fn check(key: &str, text: &str, source: &Source) -> Result<(), SettingsError> {
+    let own = TABLE.iter().find(|setting| setting.name == key);
+    match (own, key.strip_prefix(KAFKA)) {
+        (Some(setting), _) => {
+            (setting.check)(text).map_err(|why| SettingsError::invalid(key, source, why))
+        }
+        (None, Some(name)) => config::check_started(name, text)
+            .map_err(|error| kafka_error(key.to_owned(), source.clone(), error)),
+        (None, None) => Err(SettingsError::Unknown {
+            key: key.to_owned(),
+            source_: source.clone(),
+            suggestion: suggest(key),
+        }),
+    }
+}
+
+fn kafka_error(key: String, source_: Source, error: ConfigError) -> SettingsError {
+    match error {
+        ConfigError::Unknown { suggestion, .. } => {
+            let suggestion = suggestion.map(|name| format!("{KAFKA}{name}"));
+            SettingsError::Unknown { key, source_, suggestion }
+        }
+        ConfigError::Given { instead, .. } => SettingsError::Following { key, instead, source_ },
+        ConfigError::Value { value, reason, .. } => {
+            SettingsError::Invalid { key, source_, why: format!("{value:?}: {reason}") }
+        }
+        other => SettingsError::Invalid { key, source_, why: other.to_string() },
+    }
+}
+
+/// What a key without a setting was meant to be: a Kafka name without its
+/// prefix is the likeliest slip.
+fn suggest(key: &str) -> Option<String> {
+    if config::is_broker_setting(key) {
+        return Some(format!("{KAFKA}{key}"));
+    }
+    let own = nearest(key, TABLE.iter().map(|setting| setting.name.to_owned()));
+    own.or_else(|| config::suggest(key).map(|name| format!("{KAFKA}{name}")))
+}
+
+/// The likeliest of the known names, if one is near enough to be a slip.
+fn nearest(name: &str, known: impl Iterator<Item = String>) -> Option<String> {
+    known
+        .map(|known| (strsim::damerau_levenshtein(name, &known), known))
+        .filter(|(distance, known)| *distance <= known.len() / 3)
+        .min()
+        .map(|(_, known)| known)
+}
+
+fn text_of(value: toml::Value) -> String {
+    match value {
+        toml::Value::String(text) => text,
+        toml::Value::Array(items) => items.into_iter().map(text_of).collect::<Vec<_>>().join(","),
+        other => other.to_string(),
+    }
+}
+
+/// Kubernetes sets such variables for a service that is called millrace.
+fn is_service_link(variable: &str) -> bool {
+    let ends = ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT"];
+    variable.contains("_SERVICE_PORT_")
+        || variable.contains("_TCP")
+        || variable.contains("_UDP")
+        || ends.iter().any(|end| variable.ends_with(end))
+}

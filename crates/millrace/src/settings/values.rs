@@ -1,0 +1,84 @@
+//! How the text of a setting becomes its value.
+
+use std::path::PathBuf;
+
+/// What a setting can hold.
+pub(crate) trait Value: Sized {
+    /// Parses the text; the error says what is allowed.
+    fn parse(text: &str) -> Result<Self, String>;
+
+    /// The value as a number, where it is one: its range is checked.
+    fn number(&self) -> Option<u64> {
+        None
+    }
+}
+
+impl Value for PathBuf {
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() { Err("a path is needed".to_owned()) } else { Ok(text.into()) }
+    }
+}
+
+impl Value for String {
+    fn parse(text: &str) -> Result<Self, String> {
+        Ok(text.to_owned())
+    }
+}
+
+impl Value for bool {
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| format!("{text:?} is neither true nor false"))
+    }
+}
+
+impl Value for u64 {
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| format!("{text:?} is not a whole number"))
+    }
+
+    fn number(&self) -> Option<u64> {
+        Some(*self)
+    }
+}
+
+/// Declares a setting of a few words.
+macro_rules! words {
+    ($($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal),* })*) => {$(
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum $name { $($(#[$doc])* $variant),* }
+
+        impl Value for $name {
+            fn parse(text: &str) -> Result<Self, String> {
+                match text {
+                    $($word => Ok(Self::$variant),)*
+                    _ => Err(format!("{text:?} is none of {}", [$($word),*].join(", "))),
+                }
+            }
+        }
+    )*};
+}
+
+words! {
+    /// When a record counts as durable.
+    Flush {
+        /// Once the disk says so.
+        Fsync = "fsync",
+        /// Once the kernel has it.
+        Os = "os"
+    }
+    /// What a reader gets at records that fail their checksum.
+    OnCorruption {
+        /// An error.
+        Stop = "stop",
+        /// The next readable batch.
+        Skip = "skip"
+    }
+    /// Form of the log.
+    LogFormat {
+        /// Lines for people.
+        Text = "text",
+        /// One JSON object a line.
+        Json = "json"
+    }
+}
