@@ -23,6 +23,7 @@ mod footer;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use extent::retention_time;
 pub use extent::{EXTENT_LEN, Extent, ExtentKind};
 pub use file::{FILE_HEADER_LEN, FileError, FileHeader, FileKind};
 pub use footer::{

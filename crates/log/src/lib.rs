@@ -10,7 +10,11 @@
 //! state machines.
 
 pub mod batch;
+pub mod checkpoint;
 pub mod frame;
+pub mod index;
+pub mod partition;
+pub mod retention;
 mod wire;
 
 /// Log files, frames and footers are aligned to blocks of this many bytes: the

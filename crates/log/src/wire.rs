@@ -50,11 +50,10 @@ impl<'a> Reader<'a> {
 
     read!(u8 -> u8, u16 -> u16, u32 -> u32, u64 -> u64, i16 -> i16, i32 -> i32, i64 -> i64);
 
-    /// A count of items that are `item_len` bytes each at least; refused where
-    /// the bytes left cannot hold them, so that it may size an allocation.
-    #[expect(dead_code, reason = "checkpoints will read counts")]
-    pub(crate) fn count(&mut self, item_len: usize) -> Result<usize, Ended> {
-        let count = usize::try_from(self.u32()?).map_err(|_| Ended)?;
+    /// `count` as a capacity for items that take `item_len` bytes each at least:
+    /// refused where the bytes left cannot hold them.
+    pub(crate) fn fits(&self, count: u32, item_len: usize) -> Result<usize, Ended> {
+        let count = usize::try_from(count).map_err(|_| Ended)?;
         match count.checked_mul(item_len) {
             Some(len) if len <= self.rest.len() => Ok(count),
             _ => Err(Ended),

@@ -62,7 +62,7 @@ pub struct Extent {
     pub kind: ExtentKind,
     /// Offset of the first record.
     pub base_offset: Offset,
-    /// Last offset minus base offset.
+    /// Last offset minus base offset; at most `i32::MAX`, as in a batch.
     pub last_offset_delta: u32,
     /// The epoch of the leader that appended it.
     pub leader_epoch: LeaderEpoch,
@@ -80,6 +80,11 @@ pub struct Extent {
     /// CRC32C of the stored bytes (all of them: a batch's own CRC leaves out
     /// base offset, length and leader epoch).
     pub crc: u32,
+}
+
+/// See [`Extent::retention_time`].
+pub(crate) fn retention_time(max_timestamp: Timestamp, append_time: Timestamp) -> Timestamp {
+    if max_timestamp < Timestamp(0) { append_time } else { max_timestamp.min(append_time) }
 }
 
 impl Extent {
@@ -109,11 +114,7 @@ impl Extent {
     /// the append time where the producer gave none.
     #[must_use]
     pub fn retention_time(&self) -> Timestamp {
-        if self.max_timestamp < Timestamp(0) {
-            self.append_time
-        } else {
-            self.max_timestamp.min(self.append_time)
-        }
+        retention_time(self.max_timestamp, self.append_time)
     }
 
     /// What tables are sorted by.
@@ -151,6 +152,7 @@ impl Extent {
     pub(crate) fn decode(bytes: &[u8], end: u32) -> Option<Self> {
         let extent = Self::read(&mut Reader::new(bytes)).ok()??;
         let sound = extent.base_offset >= Offset::ZERO
+            && i32::try_from(extent.last_offset_delta).is_ok()
             // The offset after the last one exists.
             && extent.base_offset.get() < i64::MAX - i64::from(extent.last_offset_delta)
             && extent.position.checked_add(extent.len).is_some_and(|e| e <= end);

@@ -430,6 +430,7 @@ impl Footer {
                 && Offset::ZERO <= entry.base_offset
                 && entry.base_offset <= entry.last_offset
                 && entry.last_offset < Offset(i64::MAX)
+                && u32::try_from(entry.bytes).is_ok()
                 && directory.last().is_none_or(|l: &DirectoryEntry| l.partition < entry.partition);
             let end = next_extent.checked_add(entry.extents).filter(|e| *e <= trailer.extents);
             let Some(end) = end.filter(|_| sound) else { return Ok(Err(FooterError::Content)) };
