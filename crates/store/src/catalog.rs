@@ -2,15 +2,18 @@
 //!
 //! A [`Catalog`] is used rarely (topics made, settings changed, a start), so
 //! its operations may take a commit of a database each; nothing of it is in
-//! the way of an append or a read. Drivers: `sqlite` for one machine,
+//! the way of an append or a read. Drivers: [`sqlite`] for one machine,
 //! [`memory`] for tests and simulation; `conformance` holds all to the same
 //! behaviour. Called by the broker alone.
 //!
 //! Invariant: every mutation is atomic, and durable before it returns `Ok`.
 //! Rows are keyed by topic *id*; there is no row per file, partition or batch.
 
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
 mod identity;
 pub mod memory;
+pub mod sqlite;
 
 use std::collections::BTreeMap;
 
@@ -168,9 +171,6 @@ pub enum CatalogError {
         /// What this code reads.
         known: i64,
     },
-    /// Another process uses it.
-    #[error("the catalog is in use: {0}; stop the process that has it open")]
-    InUse(String),
 }
 
 impl CatalogError {
@@ -180,9 +180,7 @@ impl CatalogError {
         match self {
             Self::Conflict(_) => ErrorKind::Conflict,
             Self::NotFound(_) => ErrorKind::NotFound,
-            Self::OutcomeUnknown(_) | Self::Away(_) | Self::Full(_) | Self::InUse(_) => {
-                ErrorKind::Unavailable
-            }
+            Self::OutcomeUnknown(_) | Self::Away(_) | Self::Full(_) => ErrorKind::Unavailable,
             Self::Corrupt(_) | Self::UnknownFormat { .. } => ErrorKind::Corrupt,
         }
     }

@@ -165,3 +165,38 @@ fn create_topic(state: &mut CatalogState, topic: CatalogTopic) -> Done {
 fn topic(state: &mut CatalogState, id: TopicId) -> Result<&mut CatalogTopic, CatalogError> {
     state.topics.get_mut(&id).ok_or(CatalogError::NotFound(id))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        catalog::conformance::{self, Place},
+        env::testing::TestEnv,
+    };
+
+    #[test]
+    fn conforms() {
+        TestEnv::new(1).block_on(conformance::run(|| -> Place {
+            let catalog = MemoryCatalog::new();
+            Box::new(move || Box::new(catalog.clone()))
+        }));
+    }
+
+    #[test]
+    fn the_nth_mutation_fails_as_told() {
+        let catalog = MemoryCatalog::new();
+        let env = TestEnv::new(1);
+        let next = || env.block_on(catalog.next_incarnation());
+        catalog.fail_nth(2, Failure::Away);
+        assert_eq!(next(), Ok(Incarnation(1)));
+        assert!(matches!(next(), Err(CatalogError::Away(_))));
+        assert_eq!(next(), Ok(Incarnation(2)));
+        catalog.fail_nth(1, Failure::UnknownNotDone);
+        assert!(matches!(next(), Err(CatalogError::OutcomeUnknown(_))));
+        assert_eq!(next(), Ok(Incarnation(3)));
+        catalog.fail_nth(1, Failure::UnknownDone);
+        assert!(matches!(next(), Err(CatalogError::OutcomeUnknown(_))));
+        assert_eq!(next(), Ok(Incarnation(5)));
+        assert_eq!(catalog.mutations(), 7);
+    }
+}
