@@ -9,6 +9,9 @@
 //!
 //! Called by the log writer, which inserts, and by readers.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use millrace_types::FileId;
