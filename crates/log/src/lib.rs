@@ -11,9 +11,11 @@
 
 pub mod batch;
 pub mod checkpoint;
+pub mod compression;
 pub mod frame;
 pub mod index;
 pub mod partition;
+pub mod records;
 pub mod retention;
 mod wire;
 

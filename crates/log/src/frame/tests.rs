@@ -56,7 +56,13 @@ fn extents(payload: u32) -> impl Strategy<Value = Vec<Extent>> {
 
 const SEED: Seed = Seed { incarnation: Incarnation(3), file: FileId(7), position: 5 * 4096 };
 
-/// A frame of zeros as payload.
+/// The bytes of a file at a range of positions.
+fn part<'a>(file: &'a [u8], range: &std::ops::Range<u64>) -> &'a [u8] {
+    let at = |position| usize::try_from(position).unwrap();
+    &file[at(range.start)..at(range.end)]
+}
+
+/// A frame with some payload.
 fn frame(extents: &[Extent], payload_len: usize) -> (FrameHeader, Vec<u8>) {
     let front = front_len(extents.len());
     let header =
@@ -120,7 +126,7 @@ proptest! {
 
         let trailer = Trailer::decode(&file, file.len() as u64).unwrap();
         prop_assert_eq!(trailer.info, info);
-        let range = |r: std::ops::Range<u64>| &file[r.start as usize..r.end as usize];
+        let range = |r| part(&file, &r);
         let footer = Footer::decode(trailer, range(trailer.summary_range())).unwrap();
         prop_assert_eq!(&footer.inputs, &inputs);
         let mut found = Vec::new();
@@ -144,7 +150,7 @@ proptest! {
         bytes[at.index(whole.len())] ^= 1 << bit;
         let read = |bytes: &[u8]| -> Result<Vec<Extent>, FooterError> {
             let trailer = Trailer::decode(bytes, bytes.len() as u64)?;
-            let range = |r: std::ops::Range<u64>| &bytes[r.start as usize..r.end as usize];
+            let range = |r| part(bytes, &r);
             let footer = Footer::decode(trailer, range(trailer.summary_range()))?;
             let parts: Result<Vec<_>, _> = footer.directory.iter()
                 .map(|e| decode_extents(&trailer, e, range(e.extents_range(&trailer)))).collect();
