@@ -235,6 +235,9 @@ impl Broker {
     pub fn node_id(&self) -> i32 {
         1
     }
+    pub fn config(&self) -> Arc<crate::config::BrokerConfig> {
+        Arc::new(crate::config::BrokerConfig::default())
+    }
     pub async fn ended(&self) {
         std::future::pending().await
     }

@@ -5,11 +5,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use millrace_broker::Broker;
+use millrace_broker::metrics::Metrics;
 
-use crate::api::Api;
+use crate::api::{Api, Sessions};
 use crate::codec::{self, CodecError, Encode, KafkaString};
+use crate::memory::Pool;
+use crate::metrics::FrontMetrics;
 use crate::notice::Notices;
 use crate::response::Response;
+use crate::server::Connections;
 use crate::settings::Settings;
 
 /// What all connections of this front share. One a process; it outlives the
@@ -18,6 +22,14 @@ use crate::settings::Settings;
 pub struct Front {
     /// The front's settings.
     pub settings: Settings,
+    /// Connections, against their limits.
+    pub(crate) connections: Connections,
+    /// Fetch sessions.
+    pub sessions: Sessions,
+    /// Memory of requests.
+    pub memory: Pool,
+    /// Counts and times.
+    pub metrics: Arc<FrontMetrics>,
     /// Log lines about what a response has no field for.
     pub notices: Notices,
 }
@@ -25,8 +37,20 @@ pub struct Front {
 impl Front {
     /// A front with no connection.
     #[must_use]
-    pub fn new(settings: Settings) -> Arc<Self> {
-        Arc::new(Self { settings, notices: Notices::default() })
+    pub fn new(settings: Settings, metrics: Arc<Metrics>) -> Arc<Self> {
+        let memory = Pool::new(settings.queued_max_request_bytes);
+        let metrics = Arc::new(FrontMetrics::new(metrics));
+        let connections =
+            Connections::new(settings.max_connections, settings.max_connections_per_ip);
+        let sessions = Sessions::new(settings.fetch_sessions_max);
+        Arc::new(Self {
+            settings,
+            connections,
+            sessions,
+            memory,
+            metrics,
+            notices: Notices::default(),
+        })
     }
 }
 

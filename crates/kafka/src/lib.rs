@@ -1,17 +1,27 @@
 //! The Kafka protocol: framing, dispatch, one file per API key.
 //!
 //! It translates between Kafka's requests and [`millrace_broker::Broker`] and
-//! holds no state that another front could need. Entry point: `server::serve`.
+//! holds no state that another front could need. Entry point: [`serve`].
 
 pub mod api;
 pub mod codec;
+mod connection;
 mod context;
 mod errors;
+mod memory;
+mod metrics;
 mod notice;
+mod operations;
 mod response;
+mod server;
 mod settings;
+mod wire;
 
 pub use context::{Call, Context, Front, Listener};
+pub use errors::Failure;
+pub use memory::{Permit, Pool};
+pub use metrics::FrontMetrics;
 pub use notice::Notices;
 pub use response::Response;
+pub use server::{Brokers, serve};
 pub use settings::{SEND_BYTES_MIN, Settings};

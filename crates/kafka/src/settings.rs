@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use millrace_broker::config::BrokerConfig;
+
 /// What the front needs to know before it accepts the first connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -39,8 +41,28 @@ pub struct Settings {
     pub fetch_max_bytes: usize,
 }
 
+/// Idle time of a connection that is never closed for it: 30 years.
+const IDLE_NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+
 /// See [`Settings::send_timeout`].
 pub const SEND_BYTES_MIN: usize = 16 * 1024;
+
+impl Settings {
+    /// What Kafka's settings of the broker say, with our own at their defaults.
+    #[must_use]
+    pub fn new(config: &BrokerConfig) -> Self {
+        let idle = config.connections_max_idle_ms.map(Duration::from_millis);
+        Self {
+            socket_request_max_bytes: config.request_bytes_max,
+            connections_max_idle: idle.unwrap_or(IDLE_NEVER),
+            max_connections: config.connections_max,
+            max_connections_per_ip: config.connections_per_ip_max,
+            fetch_sessions_max: config.fetch_sessions_max,
+            fetch_max_bytes: config.fetch_bytes_max,
+            ..Self::default()
+        }
+    }
+}
 
 impl Default for Settings {
     fn default() -> Self {

@@ -28,15 +28,25 @@
 
 mod api_versions;
 mod delete_records;
+mod describe_producers;
+mod describe_topic_partitions;
+mod fetch;
 mod init_producer_id;
+mod list_offsets;
+mod metadata;
+mod offset_for_leader_epoch;
+mod produce;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use millrace_types::Lsn;
 
+pub(crate) use self::api_versions::unsupported as unsupported_api_versions;
+pub use self::fetch::Sessions;
 use crate::codec::{ApiKey, CodecError, Decode};
 use crate::context::Call;
 use crate::response::Response;
+use crate::wire::Malformed;
 
 /// A request that gets no response: its connection is closed.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +57,9 @@ pub enum Refusal {
     /// The incarnation of the broker is over; another may know the outcome.
     #[error("the broker's incarnation ended")]
     Ended,
+    /// As [`Self::Codec`], where a request is read by hand.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
     /// Kafka closes the connection here too.
     #[error("{0}")]
     Close(&'static str),
@@ -71,6 +84,7 @@ pub type Start = fn(Call, Bytes) -> BoxFuture<'static, Result<Started, Refusal>>
 pub struct Api {
     /// The key.
     pub key: ApiKey,
+    name: &'static str,
     /// Oldest version served.
     pub min: i16,
     /// Newest version served.
@@ -101,9 +115,10 @@ const BYTES_MAX: usize = 16 * 1024 * 1024;
 const AMPLIFICATION: usize = 64;
 
 impl Api {
-    const fn new(key: ApiKey, min: i16, max: i16, start: Start) -> Self {
+    const fn new(key: ApiKey, name: &'static str, min: i16, max: i16, start: Start) -> Self {
         Self {
             key,
+            name,
             min,
             max,
             advertised_min: min,
@@ -114,10 +129,36 @@ impl Api {
         }
     }
 
-    /// Whether this version is served.
+    /// Tells of versions that are answered with UNSUPPORTED_VERSION.
+    const fn advertised_from(mut self, version: i16) -> Self {
+        self.advertised_min = version;
+        self
+    }
+
+    /// Runs once at a time on a connection.
+    const fn exclusive(mut self) -> Self {
+        self.exclusive = true;
+        self
+    }
+
+    /// Its requests are as long as the server allows, and decoded in place.
+    const fn carrying_records(mut self) -> Self {
+        self.bytes_max = usize::MAX;
+        self.amplification = 1;
+        self
+    }
+
+    /// Whether the handler is given requests of this version: those served,
+    /// and those that it answers with UNSUPPORTED_VERSION.
     #[must_use]
-    pub fn serves(&self, version: i16) -> bool {
-        (self.min..=self.max).contains(&version)
+    pub fn accepts(&self, version: i16) -> bool {
+        (self.advertised_min..=self.max).contains(&version)
+    }
+
+    /// Its name as Kafka spells it.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.name
     }
 
     /// Memory to account for a request of `len` bytes, while it is received and
@@ -183,11 +224,25 @@ macro_rules! raw {
     };
 }
 
+/// One row: key, oldest and newest version, handler.
+macro_rules! row {
+    ($key:ident, $min:literal, $max:literal, $start:expr) => {
+        Api::new(ApiKey::$key, stringify!($key), $min, $max, $start)
+    };
+}
+
 /// Every API that is served, by key.
 pub static TABLE: &[Api] = &[
-    Api::new(ApiKey::ApiVersions, 0, 4, now!(api_versions)),
-    Api::new(ApiKey::DeleteRecords, 0, 2, answer!(delete_records)),
-    Api::new(ApiKey::InitProducerId, 0, 5, now!(init_producer_id)),
+    row!(Produce, 3, 13, raw!(produce)).advertised_from(0).carrying_records(),
+    row!(Fetch, 4, 18, raw!(fetch)).exclusive(),
+    row!(ListOffsets, 1, 11, answer!(list_offsets)),
+    row!(Metadata, 0, 13, answer!(metadata)),
+    row!(ApiVersions, 0, 4, now!(api_versions)),
+    row!(DeleteRecords, 0, 2, answer!(delete_records)),
+    row!(InitProducerId, 0, 5, now!(init_producer_id)),
+    row!(OffsetForLeaderEpoch, 2, 4, now!(offset_for_leader_epoch)),
+    row!(DescribeProducers, 0, 0, now!(describe_producers)),
+    row!(DescribeTopicPartitions, 0, 0, now!(describe_topic_partitions)),
 ];
 
 /// The row of an API.

@@ -1,0 +1,165 @@
+//! The fetch sessions of all connections (KIP-227).
+//!
+//! Invariant: at most `max.incremental.fetch.session.cache.slots` sessions are
+//! kept; a session is in the hands of one fetch at a time, and comes back when
+//! that fetch ends, however it ends. Called by the handler.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use millrace_broker::Broker;
+use parking_lot::Mutex;
+
+use super::session::Session;
+use crate::codec::ErrorCode;
+use crate::context::Front;
+
+/// `min.incremental.fetch.session.eviction.ms`: a session unused for so long
+/// gives way to any other, and only one that old gives way to a larger one.
+const EVICTION_AGE: Duration = Duration::from_secs(120);
+/// Partitions of all sessions together. A session that would exceed them is not
+/// kept: its client sends whole requests.
+const PARTITIONS_MAX: usize = 2_000_000;
+
+/// The epoch of a request that opens a session.
+pub(super) const EPOCH_FULL: i32 = 0;
+/// The epoch of a request that wants none.
+pub(super) const EPOCH_NONE: i32 = -1;
+
+#[derive(Debug)]
+struct Entry {
+    /// Absent while a fetch has it.
+    session: Option<Box<Session>>,
+    /// What the next request of the session must say.
+    epoch: i32,
+    by_id: bool,
+    /// The incarnation whose partitions it holds.
+    broker: Weak<Broker>,
+    created: Instant,
+    used: Instant,
+    size: usize,
+}
+
+/// All sessions.
+#[derive(Debug)]
+pub struct Sessions {
+    entries: Mutex<HashMap<i32, Entry>>,
+    max: usize,
+}
+
+impl Sessions {
+    /// Room for `max` sessions.
+    #[must_use]
+    pub fn new(max: usize) -> Self {
+        Self { entries: Mutex::default(), max }
+    }
+
+    /// Sessions kept now.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.lock().len()
+    }
+
+    /// Whether no session is kept.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Ends a session.
+    pub(super) fn remove(&self, id: i32) {
+        self.entries.lock().remove(&id);
+    }
+
+    /// Keeps a new session if there is room for it or an older one gives way.
+    pub(super) fn insert(
+        &self,
+        session: Box<Session>,
+        by_id: bool,
+        broker: &Arc<Broker>,
+        random: impl Fn() -> u64,
+    ) -> Option<i32> {
+        let (now, size) = (Instant::now(), session.len());
+        let mut entries = self.entries.lock();
+        let id = loop {
+            let [.., a, b, c, d] = random().to_le_bytes();
+            let id = i32::from_le_bytes([a, b, c, d]) & i32::MAX;
+            if id != 0 && !entries.contains_key(&id) {
+                break id;
+            }
+        };
+        if entries.len() >= self.max {
+            let victim = victim(&entries, now, (size, id))?;
+            entries.remove(&victim);
+        }
+        let partitions: usize = entries.values().map(|entry| entry.size).sum();
+        if partitions.saturating_add(size) > PARTITIONS_MAX {
+            return None;
+        }
+        let broker = Arc::downgrade(broker);
+        let (session, epoch) = (Some(session), next_epoch(EPOCH_FULL));
+        entries.insert(id, Entry { session, epoch, by_id, broker, created: now, used: now, size });
+        Some(id)
+    }
+
+    /// Hands a session to the request with this epoch.
+    pub(super) fn take(
+        front: &Arc<Front>,
+        broker: &Arc<Broker>,
+        id: i32,
+        epoch: i32,
+        by_id: bool,
+    ) -> Result<Taken, ErrorCode> {
+        let mut entries = front.sessions.entries.lock();
+        let entry = entries.get_mut(&id).ok_or(ErrorCode::FetchSessionIdNotFound)?;
+        if !std::ptr::eq(entry.broker.as_ptr(), Arc::as_ptr(broker)) {
+            entries.remove(&id);
+            return Err(ErrorCode::FetchSessionIdNotFound);
+        }
+        if entry.epoch != epoch {
+            return Err(ErrorCode::InvalidFetchSessionEpoch);
+        }
+        if entry.by_id != by_id {
+            return Err(ErrorCode::FetchSessionTopicIdError);
+        }
+        let session = entry.session.take().ok_or(ErrorCode::InvalidFetchSessionEpoch)?;
+        entry.epoch = next_epoch(epoch);
+        entry.used = Instant::now();
+        Ok(Taken { front: Arc::clone(front), id, session })
+    }
+}
+
+/// Which session gives way to a new one of this size and id, by Kafka's rules.
+fn victim(entries: &HashMap<i32, Entry>, now: Instant, newcomer: (usize, i32)) -> Option<i32> {
+    let (unused, oldest) = entries.iter().min_by_key(|(id, entry)| (entry.used, **id))?;
+    if now.duration_since(oldest.used) > EVICTION_AGE {
+        return Some(*unused);
+    }
+    let aged = entries.iter().filter(|(_, e)| now.duration_since(e.created) > EVICTION_AGE);
+    let smallest = aged.map(|(id, entry)| (entry.size, *id)).min()?;
+    (smallest < newcomer).then_some(smallest.1)
+}
+
+fn next_epoch(epoch: i32) -> i32 {
+    epoch.checked_add(1).unwrap_or(1)
+}
+
+/// A session in the hands of one fetch.
+pub(super) struct Taken {
+    front: Arc<Front>,
+    pub(super) id: i32,
+    pub(super) session: Box<Session>,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        let mut session = std::mem::take(&mut self.session);
+        session.settle();
+        // Gone if it had to give way meanwhile, or the client asked for another.
+        if let Some(entry) = self.front.sessions.entries.lock().get_mut(&self.id) {
+            entry.size = session.len();
+            entry.session = Some(session);
+        }
+    }
+}

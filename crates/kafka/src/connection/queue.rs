@@ -1,0 +1,185 @@
+//! The unanswered requests of one connection, in request order.
+//!
+//! Invariant: a request is begun only after the part of the one before it that
+//! must run in order has ended (a batch is appended before the next request is
+//! looked at); what is left of both then waits side by side; responses leave
+//! in request order. Called by [`super::Connection`] alone.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::{Context as Task, Poll};
+use std::time::Instant;
+
+use futures_util::future::BoxFuture;
+use millrace_broker::Broker;
+use millrace_types::Lsn;
+
+use super::send::Send;
+use crate::api::{Api, Refusal, Started};
+use crate::memory::Permit;
+use crate::metrics::FrontMetrics;
+use crate::response::Response;
+
+enum State {
+    /// In the part that runs in order; only the newest request can be here.
+    Starting {
+        future: BoxFuture<'static, Result<Started, Refusal>>,
+        _memory: Permit,
+    },
+    Waiting(BoxFuture<'static, Result<Response, Refusal>>),
+    /// Answered by this once the log is durable up to there. Only the oldest
+    /// request waits actively, since the log becomes durable in order.
+    Durable(Lsn, Response),
+    /// `None`: gets no response.
+    Ready(Option<Response>),
+}
+
+struct Request {
+    state: State,
+    api: &'static Api,
+    version: i16,
+    begun: Instant,
+}
+
+impl State {
+    /// Moves on; whether it did.
+    fn poll(&mut self, task: &mut Task<'_>) -> Result<bool, Refusal> {
+        *self = match self {
+            Self::Starting { future, .. } => match future.as_mut().poll(task) {
+                Poll::Pending => return Ok(false),
+                Poll::Ready(started) => match started? {
+                    Started::Done(response) => Self::Ready(Some(response)),
+                    Started::Durable(lsn, response) => Self::Durable(lsn, response),
+                    Started::Silent => Self::Ready(None),
+                    // Polled at once, so that it has this task's waker.
+                    Started::Waiting(mut future) => match future.as_mut().poll(task) {
+                        Poll::Ready(response) => Self::Ready(Some(response?)),
+                        Poll::Pending => Self::Waiting(future),
+                    },
+                },
+            },
+            Self::Waiting(future) => match future.as_mut().poll(task) {
+                Poll::Pending => return Ok(false),
+                Poll::Ready(response) => Self::Ready(Some(response?)),
+            },
+            Self::Durable(..) | Self::Ready(_) => return Ok(false),
+        };
+        Ok(true)
+    }
+
+    /// Bytes of the response, where there is one already.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Durable(_, response) | Self::Ready(Some(response)) => response.len(),
+            _ => 0,
+        }
+    }
+}
+
+/// A request that is not answered: its connection is to be closed.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) api: &'static Api,
+    pub(crate) refusal: Refusal,
+}
+
+/// The unanswered requests of one connection.
+pub(crate) struct Queue {
+    requests: VecDeque<Request>,
+    broker: Arc<Broker>,
+    metrics: Arc<FrontMetrics>,
+    durable: Option<BoxFuture<'static, bool>>,
+}
+
+impl Queue {
+    pub(crate) fn new(broker: Arc<Broker>, metrics: Arc<FrontMetrics>) -> Self {
+        Self { requests: VecDeque::new(), broker, metrics, durable: None }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// Bytes of responses that wait for those before them.
+    pub(crate) fn bytes(&self) -> usize {
+        self.requests.iter().map(|request| request.state.bytes()).sum()
+    }
+
+    /// Whether the newest request still runs in order.
+    pub(crate) fn is_starting(&self) -> bool {
+        matches!(self.requests.back(), Some(Request { state: State::Starting { .. }, .. }))
+    }
+
+    /// Whether a request of this API may be begun.
+    pub(crate) fn admits(&self, api: &Api) -> bool {
+        let same = |request: &Request| request.api.key == api.key;
+        !self.is_starting() && (!api.exclusive || !self.requests.iter().any(same))
+    }
+
+    /// Appends a request; `future` is polled by [`Self::poll`].
+    pub(crate) fn begin(
+        &mut self,
+        api: &'static Api,
+        version: i16,
+        future: BoxFuture<'static, Result<Started, Refusal>>,
+        permit: Permit,
+    ) {
+        let state = State::Starting { future, _memory: permit };
+        self.requests.push_back(Request { state, api, version, begun: Instant::now() });
+    }
+
+    /// Appends a request that is answered already.
+    pub(crate) fn answered(&mut self, api: &'static Api, version: i16, response: Response) {
+        let state = State::Ready(Some(response));
+        self.requests.push_back(Request { state, api, version, begun: Instant::now() });
+    }
+
+    /// Forgets the oldest request that waits for an event, and all after it:
+    /// the connection is about to close, and what comes before can be answered.
+    pub(crate) fn forget_waiting(&mut self) {
+        let waiting = |request: &Request| matches!(request.state, State::Waiting(_));
+        if let Some(first) = self.requests.iter().position(waiting) {
+            self.requests.truncate(first);
+        }
+    }
+
+    /// Moves every request on and responses that are due to `send`. Whether
+    /// anything moved.
+    pub(crate) fn poll(&mut self, task: &mut Task<'_>, send: &mut Send) -> Result<bool, Refused> {
+        let mut moved = false;
+        for request in &mut self.requests {
+            let api = request.api;
+            moved |= request.state.poll(task).map_err(|refusal| Refused { api, refusal })?;
+        }
+        while self.poll_oldest(task)? {
+            moved = true;
+            if let Some(Request { state: State::Ready(response), api, version, begun }) =
+                self.requests.pop_front()
+            {
+                self.metrics.answered(api, version, begun.elapsed());
+                if let Some(response) = response {
+                    send.push(response);
+                }
+            }
+        }
+        Ok(moved)
+    }
+
+    /// Whether the oldest request is ready.
+    fn poll_oldest(&mut self, task: &mut Task<'_>) -> Result<bool, Refused> {
+        let Some(oldest) = self.requests.front_mut() else { return Ok(false) };
+        if let State::Durable(lsn, response) = &mut oldest.state {
+            let durable = self.durable.get_or_insert_with(|| {
+                let (broker, lsn) = (Arc::clone(&self.broker), *lsn);
+                Box::pin(async move { broker.durable(lsn).await.is_ok() })
+            });
+            let Poll::Ready(durable) = durable.as_mut().poll(task) else { return Ok(false) };
+            self.durable = None;
+            if !durable {
+                return Err(Refused { api: oldest.api, refusal: Refusal::Ended });
+            }
+            oldest.state = State::Ready(Some(std::mem::take(response)));
+        }
+        Ok(matches!(oldest.state, State::Ready(_)))
+    }
+}

@@ -1,0 +1,93 @@
+//! The front's use of the server's metrics: series of the hot path are looked
+//! up once and kept.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use millrace_broker::metrics as shared;
+use millrace_broker::metrics::{Counter, Gauge, Histogram, Metrics, NO_ERROR, Reason};
+
+use crate::api::{Api, TABLE};
+use crate::connection::Traffic;
+
+const FRONT: &str = "kafka";
+
+/// Series of one row of the table.
+#[derive(Debug)]
+struct Row {
+    latency: Arc<Histogram>,
+    /// By version, from the oldest that is accepted.
+    answered: Vec<OnceLock<Arc<Counter>>>,
+}
+
+/// Counts and times of the Kafka front.
+#[derive(Debug)]
+pub struct FrontMetrics {
+    all: Arc<Metrics>,
+    /// By API key.
+    rows: BTreeMap<i16, Row>,
+    received: Arc<Counter>,
+    sent: Arc<Counter>,
+    connections: Arc<Gauge>,
+    opened: Arc<Counter>,
+}
+
+impl FrontMetrics {
+    /// Looks up the series of every row of the table.
+    #[must_use]
+    pub fn new(all: Arc<Metrics>) -> Self {
+        let front = shared::Front { front: FRONT };
+        let row = |api: &Api| {
+            let labels = shared::Api { front: FRONT, api: api.name() };
+            let versions = usize::try_from(api.max - api.advertised_min).unwrap_or(0) + 1;
+            let answered = (0..versions).map(|_| OnceLock::new()).collect();
+            (api.key as i16, Row { latency: all.request_latency.with(&labels), answered })
+        };
+        Self {
+            rows: TABLE.iter().map(row).collect(),
+            received: all.network_in.with(&front),
+            sent: all.network_out.with(&front),
+            connections: all.connections.with(&front),
+            opened: all.connections_opened.with(&front),
+            all,
+        }
+    }
+
+    /// A request was answered.
+    pub(crate) fn answered(&self, api: &'static Api, version: i16, took: Duration) {
+        let Some(row) = self.rows.get(&(api.key as i16)) else { return };
+        row.latency.observe(took);
+        let index = usize::try_from(i32::from(version) - i32::from(api.advertised_min));
+        let slot = index.ok().and_then(|index| row.answered.get(index));
+        let labels =
+            |version| shared::Request { front: FRONT, api: api.name(), version, error: NO_ERROR };
+        match slot {
+            Some(slot) => slot.get_or_init(|| self.all.requests.with(&labels(version))).increment(),
+            None => self.all.requests.with(&labels(-1)).increment(),
+        }
+    }
+
+    /// A connection or request was refused, for one of few reasons.
+    pub(crate) fn refused(&self, reason: &'static str) {
+        self.all.request_errors.with(&Reason { reason }).increment();
+    }
+
+    pub(crate) fn traffic(&self, traffic: Traffic) {
+        if traffic.received > 0 {
+            self.received.add(traffic.received);
+        }
+        if traffic.sent > 0 {
+            self.sent.add(traffic.sent);
+        }
+    }
+
+    pub(crate) fn opened(&self) {
+        self.opened.increment();
+        self.connections.add(1);
+    }
+
+    pub(crate) fn closed(&self) {
+        self.connections.add(-1);
+    }
+}

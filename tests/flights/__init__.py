@@ -1,1 +1,0 @@
-"""The flights of vega-datasets through producers, kills, rebalances and a check of every row."""
