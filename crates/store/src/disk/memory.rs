@@ -71,7 +71,9 @@ struct Machine {
 
 #[derive(Debug, Default)]
 struct State {
+    /// It stopped: nothing works until it is started again, by a crash.
     off: bool,
+    crashed: bool,
     locked: bool,
     names: BTreeMap<String, Arc<Inode>>,
     durable_names: BTreeMap<String, Arc<Inode>>,
@@ -83,6 +85,7 @@ struct State {
     random: u64,
     operations: u64,
     fail_nth: Option<(u64, Fault)>,
+    stop_at: Option<u64>,
     fail_every: BTreeMap<Operation, Fault>,
 }
 
@@ -128,13 +131,17 @@ impl MemDisk {
 
     /// Ends this machine and returns the one that starts on what is left.
     /// Faults that were set up are gone.
+    ///
+    /// # Panics
+    /// If this machine was crashed before: another has its disk.
     #[must_use]
     pub fn crash(&self, crash: Crash) -> Self {
         let mut state = self.machine.state.lock();
+        assert!(!state.crashed, "this machine has crashed before; its successor has the disk");
         let mut left = std::mem::take(&mut *state);
-        state.off = true;
+        (state.off, state.crashed, left.off) = (true, true, false);
         drop(state);
-        (left.locked, left.fail_nth) = (false, None);
+        (left.locked, left.fail_nth, left.stop_at) = (false, None, None);
         left.fail_every.clear();
         if let Crash::PowerCut(unsynced) = crash {
             left.cut_power(unsynced);
@@ -152,6 +159,14 @@ impl MemDisk {
     pub fn fail_nth(&self, nth: u64, fault: Fault) {
         let mut state = self.machine.state.lock();
         state.fail_nth = Some((state.operations + nth, fault));
+    }
+
+    /// Makes the machine stop in the midst of the `nth` operation from now
+    /// (from 1): that one fails, perhaps half done, and so do all after it.
+    /// [`MemDisk::crash`] gives the machine that starts next.
+    pub fn stop_at_nth(&self, nth: u64) {
+        let mut state = self.machine.state.lock();
+        state.stop_at = Some(state.operations + nth);
     }
 
     /// Makes every `operation` fail until [`MemDisk::heal`].
@@ -252,13 +267,15 @@ impl Machine {
         name: &str,
     ) -> Result<MutexGuard<'_, State>, (MutexGuard<'_, State>, DiskError)> {
         let mut state = self.state.lock();
+        state.off |= state.stop_at.is_some_and(|at| state.operations >= at);
         if state.off {
             let error = error(operation, name, DiskErrorKind::Io, "the machine is off");
             return Err((state, error));
         }
         state.operations += 1;
         let nth = state.fail_nth.filter(|(at, _)| *at == state.operations).map(|(_, fault)| fault);
-        match nth.or_else(|| state.fail_every.get(&operation).copied()) {
+        let stop = (state.stop_at == Some(state.operations)).then_some(Fault::Io);
+        match stop.or(nth).or_else(|| state.fail_every.get(&operation).copied()) {
             None => Ok(state),
             Some(fault) => {
                 let detail = fault.words(", injected");
@@ -427,7 +444,7 @@ impl DiskFile for MemFile {
             assert_aligned("a position of", position);
             data.iter().for_each(|piece| assert_aligned_memory(piece));
         }
-        let bytes: Vec<u8> = data.iter().flat_map(|piece| piece.iter().copied()).collect();
+        let bytes = data.iter().map(|piece| &**piece).collect::<Vec<_>>().concat();
         let end = position + bytes.len() as u64;
         match self.machine.begin(Operation::Write, &self.name) {
             Ok(mut state) => {

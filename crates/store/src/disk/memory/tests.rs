@@ -120,6 +120,21 @@ fn the_nth_operation_fails_once() {
 }
 
 #[test]
+fn a_machine_that_stops_does_nothing_more_until_the_next_start() {
+    let (disk, file) = disk_with_file();
+    disk.stop_at_nth(2);
+    file.length().unwrap();
+    assert!(file.write_at(0, &[IoSlice::new(&[2; 2 * BLOCK])]).is_err());
+    assert!(file.write_at(0, &[IoSlice::new(&[3; 2 * BLOCK])]).is_err());
+    assert!(file.sync().is_err());
+    assert!(disk.list().is_err());
+    let disk = power_cut(&disk, Unsynced::Kept);
+    let torn = content(&disk, "a");
+    assert!(torn.contains(&1) && torn.contains(&2), "it stopped in the midst of the write");
+    assert!(!torn.contains(&3), "and wrote nothing more");
+}
+
+#[test]
 fn an_operation_fails_until_healed() {
     let (disk, file) = disk_with_file();
     disk.fail_every(Operation::Write, Fault::Full);
@@ -181,4 +196,74 @@ fn rot_changes_one_bit_for_good() {
     let content = content(&disk, "a");
     assert_eq!(content[5], 1 ^ 8);
     assert_eq!(content.iter().filter(|byte| **byte != 1).count(), 1);
+}
+
+/// Replaces the file "a" by one of three blocks of `byte`, durably.
+fn replace(disk: &MemDisk, byte: u8) -> Result<(), DiskError> {
+    // What a failed attempt left behind.
+    if disk.list()?.iter().any(|name| name == "new") {
+        disk.unlink("new")?;
+    }
+    let file = disk.create("new", Mode::Buffered)?;
+    file.preallocate(0, 3 * BLOCK as u64)?;
+    for block in 0..3 {
+        file.write_at(block * BLOCK as u64, &[IoSlice::new(&[byte; BLOCK])])?;
+    }
+    file.sync()?;
+    disk.rename("new", "a")?;
+    disk.sync_directory()
+}
+
+#[test]
+fn what_was_acknowledged_outlives_every_failure_and_crash() {
+    let operations = {
+        let disk = MemDisk::new(0);
+        replace(&disk, 1).unwrap();
+        disk.operations()
+    };
+    let crashes = [
+        Crash::Kill,
+        Crash::PowerCut(Unsynced::Lost),
+        Crash::PowerCut(Unsynced::Kept),
+        Crash::PowerCut(Unsynced::Torn),
+    ];
+    for seed in 0..20 {
+        for nth in 1..=operations {
+            for crash in crashes {
+                let disk = MemDisk::new(seed);
+                replace(&disk, 1).unwrap();
+                if seed % 2 == 0 {
+                    disk.fail_nth(nth, Fault::Io);
+                } else {
+                    disk.stop_at_nth(nth);
+                }
+                assert!(replace(&disk, 2).is_err(), "operation {nth} fails");
+                let disk = disk.crash(crash);
+                let left = content(&disk, "a");
+                assert!(
+                    left == [1; 3 * BLOCK] || left == [2; 3 * BLOCK],
+                    "seed {seed}, operation {nth}, {crash:?}: neither the old nor the new file"
+                );
+                replace(&disk, 3).unwrap();
+                let disk = disk.crash(Crash::PowerCut(Unsynced::Lost));
+                assert_eq!(content(&disk, "a"), [3; 3 * BLOCK]);
+            }
+        }
+    }
+}
+
+/// The same without the sync of the file: the simulation must show the hole.
+#[test]
+fn a_rename_of_an_unsynced_file_is_found_out() {
+    let torn = (0..20).any(|seed| {
+        let disk = MemDisk::new(seed);
+        replace(&disk, 1).unwrap();
+        let file = disk.create("new", Mode::Buffered).unwrap();
+        file.write_at(0, &[IoSlice::new(&[2; 3 * BLOCK])]).unwrap();
+        disk.rename("new", "a").unwrap();
+        disk.sync_directory().unwrap();
+        let left = content(&power_cut(&disk, Unsynced::Torn), "a");
+        left != [1; 3 * BLOCK] && left != [2; 3 * BLOCK]
+    });
+    assert!(torn);
 }

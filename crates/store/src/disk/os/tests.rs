@@ -25,8 +25,20 @@ fn conforms() {
     });
 }
 
-/// tmpfs, where the page cache can't be passed by (or where the kernel says
-/// yes and does as it likes).
+#[test]
+fn conforms_where_direct_io_does_not_work() {
+    let parent = tempfile::tempdir().unwrap();
+    let number = std::cell::Cell::new(0);
+    conformance::run(|| {
+        number.set(number.get() + 1);
+        let disk = OsDisk::open(&parent.path().join(number.get().to_string())).unwrap();
+        disk.direct_io.set(DirectIo::Unavailable("for a test".to_owned())).unwrap();
+        disk
+    });
+}
+
+/// tmpfs refuses direct I/O on older kernels, and on newer ones says yes and
+/// does as it likes.
 #[test]
 fn conforms_on_tmpfs() {
     let Ok(parent) = tempfile::tempdir_in("/dev/shm") else { return };
@@ -125,4 +137,17 @@ fn zeros_stand_in_for_an_allocation_that_is_not_supported() {
     assert!(content[BLOCK..].iter().all(|byte| *byte == 0));
     let blocks = fs::fstat(&file.fd).unwrap().st_blocks;
     assert!(u64::try_from(blocks).unwrap() * 512 >= end, "it has real blocks");
+}
+
+/// tmpfs refuses more than its size at once, without filling itself first.
+#[test]
+fn allocating_beyond_the_file_system_says_that_it_is_full() {
+    let Ok(directory) = tempfile::tempdir_in("/dev/shm") else { return };
+    let disk = OsDisk::open(directory.path()).unwrap();
+    let total = disk.space().unwrap().total.next_multiple_of(BLOCK as u64);
+    let file = disk.create("a", Mode::Direct).unwrap();
+    let error = file.preallocate(0, total + (1 << 30)).unwrap_err();
+    assert_eq!(error.kind, DiskErrorKind::Full);
+    assert!(error.to_string().contains("free space on the file system"), "{error}");
+    assert_eq!(file.length(), Ok(0));
 }
