@@ -1,7 +1,7 @@
 //! What Millrace keeps: the log on a disk, and the catalog beside it.
 //!
 //! The drivers come first: [`disk`] (files), [`catalog`] (what people
-//! administer), [`env`] (time, randomness, tasks), [`blocks`] and [`cache`]
+//! administer), [`mod@env`] (time, randomness, tasks), [`blocks`] and [`cache`]
 //! (memory). Above them stands the log engine. Invariant: nothing here
 //! knows a protocol, and nothing outside the drivers does I/O of its own, so
 //! that a simulation which replaces them runs the same code.
