@@ -21,7 +21,7 @@ use millrace_coord::groups::{
     JoinRequest, LeavingMember, MemberId, Now, OffsetCommit, Persist, Protocol, Refusal, Reply,
     SyncRequest, Token,
 };
-use millrace_types::{Offset, Timestamp};
+use millrace_types::{Offset, Timestamp, TopicName};
 use proptest::{collection::vec, option, prelude::*};
 use support::{partition, subscription, topic_id, topic_name};
 use uuid::Uuid;
@@ -246,7 +246,8 @@ impl World {
                 self.carry_out(effects);
             }
             Step::Expire => {
-                let effects = self.groups.expire(now, |id| Some(topic_name(id).into()));
+                let name = |id| TopicName::new(&topic_name(id)).ok();
+                let (effects, _) = self.groups.expire(now, None, 10, name);
                 self.carry_out(effects);
             }
             Step::Advance { ms } => self.advance(ms.into()),
@@ -396,7 +397,7 @@ impl World {
         for listed in self.groups.list() {
             assert_eq!(listed.state, GroupState::Empty, "silent members are gone");
         }
-        let effects = self.groups.expire(self.now(), |_| None);
+        let (effects, _) = self.groups.expire(self.now(), None, 10, |_| None);
         self.carry_out(effects);
         while !self.in_flight.is_empty() {
             self.durable();

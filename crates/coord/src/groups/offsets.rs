@@ -5,9 +5,9 @@
 //! is lost: expiry waits, and a deletion, which an administrator asked for
 //! after that commit was accepted, covers it.
 
-use std::sync::Arc;
+use std::ops::Bound;
 
-use millrace_types::{Timestamp, TopicId, TopicPartition};
+use millrace_types::{Timestamp, TopicId, TopicName, TopicPartition};
 
 use super::{
     CommitError, CommitRequest, CommittedOffset, DeleteError, DeleteOffsetsRequest, Effects, Event,
@@ -172,29 +172,38 @@ impl Groups {
 
     /// Drops what is older than `offsets.retention.minutes`: offsets, and
     /// groups of which none are left. To be called every
-    /// `offsets.retention.check.interval.ms`; looks at every offset.
+    /// `offsets.retention.check.interval.ms`, in turns, since it looks at every
+    /// offset: each call goes on behind the group `after` and looks at
+    /// `groups_max` (≥1) of them. Returns the group to go on behind; `None`
+    /// after the last one.
     ///
     /// `topic_name` finds the name of a topic that exists: offsets of topics
     /// that members subscribe to don't expire.
     pub fn expire(
         &mut self,
         now: Now,
-        topic_name: impl Fn(TopicId) -> Option<Arc<str>>,
-    ) -> Effects {
+        after: Option<&GroupId>,
+        groups_max: usize,
+        topic_name: impl Fn(TopicId) -> Option<TopicName>,
+    ) -> (Effects, Option<GroupId>) {
         let mut effects = Effects::default();
-        let idle = |id: &&GroupId| !self.in_flight.contains_key(*id);
-        let ids: Vec<GroupId> = self.live.keys().filter(idle).cloned().collect();
+        let behind = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let rest = self.live.range::<GroupId, _>((behind, Bound::Unbounded));
+        let ids: Vec<GroupId> = rest.map(|(id, _)| id.clone()).take(groups_max).collect();
+        let last = ids.last().filter(|_| ids.len() == groups_max).cloned();
         for id in ids {
-            self.expire_group(&id, now, &topic_name, &mut effects);
+            if !self.in_flight.contains_key(&id) {
+                self.expire_group(&id, now, &topic_name, &mut effects);
+            }
         }
-        effects
+        (effects, last)
     }
 
     fn expire_group(
         &mut self,
         id: &GroupId,
         now: Now,
-        topic_name: &impl Fn(TopicId) -> Option<Arc<str>>,
+        topic_name: &impl Fn(TopicId) -> Option<TopicName>,
         effects: &mut Effects,
     ) {
         let Some(group) = self.live.get(id) else { return };
@@ -204,7 +213,7 @@ impl Groups {
                 let is_over = |(partition, committed): &(&TopicPartition, &CommittedOffset)| {
                     self.is_over(committed, ages_from, now.wall)
                         && !topic_name(partition.topic)
-                            .is_some_and(|name| group.is_subscribed(&name))
+                            .is_some_and(|name| group.is_subscribed(name.as_str()))
                 };
                 let over = stored.offsets.iter().filter(is_over);
                 over.map(|(partition, _)| *partition).collect()

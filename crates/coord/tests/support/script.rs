@@ -8,7 +8,7 @@ use millrace_coord::groups::{
     LeavingMember, MemberId, Now, OffsetCommit, Persist, Protocol, Refusal, Reply, SyncRequest,
     Token,
 };
-use millrace_types::{LeaderEpoch, Offset, Timestamp};
+use millrace_types::{LeaderEpoch, Offset, Timestamp, TopicName};
 use uuid::Uuid;
 
 use super::{partition, subscription, topic_id, topic_name};
@@ -138,9 +138,16 @@ impl Session {
                 self.carry_out(effects);
             }
             "expire" => {
-                let name = |id| Some(topic_name(id).into());
-                let effects = self.groups.expire(self.now(), name);
-                self.carry_out(effects);
+                let name = |id| TopicName::new(&topic_name(id)).ok();
+                let mut after = None;
+                loop {
+                    let (effects, last) = self.groups.expire(self.now(), after.as_ref(), 1, name);
+                    self.carry_out(effects);
+                    after = last;
+                    if after.is_none() {
+                        break;
+                    }
+                }
             }
             "list" => self.list(),
             "describe" => self.describe(&words),
