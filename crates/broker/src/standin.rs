@@ -11,8 +11,12 @@ use millrace_types::{
     LeaderEpoch, Lsn, Offset, PartitionId, ProducerEpoch, ProducerId, Sequence, Timestamp, TopicId,
     TopicName, TopicPartition,
 };
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
+
+pub use millrace_store::catalog::ConfigScope;
+
+use crate::config::{BrokerConfig, ConfigError, Given, Overrides, Scope, TopicConfig};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Compression {
@@ -120,18 +124,52 @@ pub enum DeleteRecordsError {
     Ended,
 }
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CreateTopicError {
-    #[error("topic exists")]
-    Exists,
-    #[error("topic collides with {with}")]
+    #[error("topic '{0}' already exists")]
+    Exists(String),
+    #[error("topic name collides with existing topic '{with}'")]
     Collides { with: String },
-    #[error("number of partitions must be larger than 0")]
-    InvalidPartitions,
+    #[error("the number of partitions must be from 1 to {0}")]
+    InvalidPartitions(u32),
+    #[error(transparent)]
+    InvalidConfig(#[from] ConfigError),
     #[error("{0}")]
-    InvalidConfig(String),
-    #[error("not now")]
-    Unavailable,
+    Unavailable(String),
+    #[error("the incarnation ended")]
+    Ended,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeleteTopicError {
+    #[error("the topic does not exist")]
+    NotFound,
+    #[error("{0}")]
+    Unavailable(String),
+    #[error("the incarnation ended")]
+    Ended,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CreatePartitionsError {
+    #[error("the topic does not exist")]
+    NotFound,
+    #[error("{0}")]
+    Invalid(String),
+    #[error("{0}")]
+    Unavailable(String),
+    #[error("the incarnation ended")]
+    Ended,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SetConfigError {
+    #[error("the topic does not exist")]
+    NotFound,
+    #[error(transparent)]
+    Invalid(#[from] ConfigError),
+    #[error("{0}")]
+    Unavailable(String),
     #[error("the incarnation ended")]
     Ended,
 }
@@ -159,7 +197,8 @@ pub struct ProducerInfo {
 pub struct Topic {
     pub id: TopicId,
     name: TopicName,
-    partitions: Vec<Arc<Partition>>,
+    partitions: RwLock<Vec<Arc<Partition>>>,
+    config: RwLock<Arc<TopicConfig>>,
 }
 
 impl Topic {
@@ -167,10 +206,22 @@ impl Topic {
         &self.name
     }
     pub fn partition(&self, id: PartitionId) -> Option<Arc<Partition>> {
-        self.partitions.get(usize::try_from(id.get()).ok()?).cloned()
+        self.partitions.read().get(usize::try_from(id.get()).ok()?).cloned()
     }
-    pub fn partitions(&self) -> Vec<Arc<Partition>> {
-        self.partitions.clone()
+    pub fn partitions(&self) -> Arc<Vec<Arc<Partition>>> {
+        Arc::new(self.partitions.read().clone())
+    }
+    pub fn config(&self) -> Arc<TopicConfig> {
+        Arc::clone(&self.config.read())
+    }
+    fn grow(&self, total: u32) {
+        let mut partitions = self.partitions.write();
+        let first = i32::try_from(partitions.len()).unwrap_or(i32::MAX);
+        for n in first..i32::try_from(total).unwrap_or(i32::MAX) {
+            let id = TopicPartition::new(self.id, PartitionId(n));
+            let name = self.name.clone();
+            partitions.push(Arc::new(Partition { id, name, log: Mutex::default() }));
+        }
     }
 }
 
@@ -219,6 +270,8 @@ impl Partition {
 
 #[derive(Debug, Default)]
 pub struct Broker {
+    config: RwLock<Arc<BrokerConfig>>,
+    configs: Mutex<BTreeMap<ConfigScope, Overrides>>,
     topics: Mutex<BTreeMap<TopicName, Arc<Topic>>>,
     ids: AtomicU64,
     producers: AtomicI64,
@@ -227,16 +280,28 @@ pub struct Broker {
 
 impl Broker {
     pub fn new() -> Arc<Self> {
-        Arc::new(Self::default())
+        Self::with_config(&[])
+    }
+    pub fn with_config(started: &[(&str, &str)]) -> Arc<Self> {
+        let listener = vec!["PLAINTEXT://127.0.0.1:9092".to_owned()];
+        let given = Given {
+            node_id: 1,
+            data_dir: "/data".into(),
+            listeners: listener.clone(),
+            advertised_listeners: listener,
+        };
+        let pairs = started.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+        let config = BrokerConfig::new(&given, pairs.collect()).unwrap_or_default();
+        Arc::new(Self { config: RwLock::new(Arc::new(config)), ..Self::default() })
+    }
+    pub fn config(&self) -> Arc<BrokerConfig> {
+        Arc::clone(&self.config.read())
     }
     pub fn cluster_id(&self) -> &str {
         "stand-in"
     }
     pub fn node_id(&self) -> i32 {
         1
-    }
-    pub fn config(&self) -> Arc<crate::config::BrokerConfig> {
-        Arc::new(crate::config::BrokerConfig::default())
     }
     pub async fn ended(&self) {
         std::future::pending().await
@@ -257,25 +322,81 @@ impl Broker {
     ) -> Result<Arc<Topic>, CreateTopicError> {
         let number = self.ids.fetch_add(1, Ordering::Relaxed) + 1;
         let id = TopicId((u128::from(number) | 1 << 100).to_be_bytes());
-        let count = i32::try_from(new.partitions).unwrap_or(i32::MAX);
-        let make = |n| {
-            let id = TopicPartition::new(id, PartitionId(n));
-            Arc::new(Partition { id, name: new.name.clone(), log: Mutex::default() })
-        };
-        let topic =
-            Topic { id, name: new.name.clone(), partitions: (0..count).map(make).collect() };
-        let topic = Arc::new(topic);
+        let config = TopicConfig::resolve(&new.config, &self.config())?;
         let mut topics = self.topics.lock();
         if topics.contains_key(&new.name) {
-            return Err(CreateTopicError::Exists);
+            return Err(CreateTopicError::Exists(new.name.to_string()));
         }
-        if count < 1 {
-            return Err(CreateTopicError::InvalidPartitions);
+        let form = new.name.collision_form();
+        if let Some(with) = topics.keys().find(|name| name.collision_form() == form) {
+            return Err(CreateTopicError::Collides { with: with.to_string() });
         }
+        if !(1..=100_000).contains(&new.partitions) {
+            return Err(CreateTopicError::InvalidPartitions(100_000));
+        }
+        let topic = Arc::new(Topic {
+            id,
+            name: new.name.clone(),
+            partitions: RwLock::default(),
+            config: RwLock::new(Arc::new(config)),
+        });
         if !validate_only {
+            topic.grow(new.partitions);
             topics.insert(new.name, Arc::clone(&topic));
         }
         Ok(topic)
+    }
+    pub async fn delete_topic(&self, id: TopicId) -> Result<(), DeleteTopicError> {
+        let topic = self.topic_by_id(id).ok_or(DeleteTopicError::NotFound)?;
+        self.topics.lock().remove(topic.name());
+        Ok(())
+    }
+    pub async fn create_partitions(
+        &self,
+        id: TopicId,
+        total: u32,
+        validate_only: bool,
+    ) -> Result<(), CreatePartitionsError> {
+        let topic = self.topic_by_id(id).ok_or(CreatePartitionsError::NotFound)?;
+        if !validate_only {
+            topic.grow(total);
+        }
+        Ok(())
+    }
+    pub async fn set_topic_config(
+        &self,
+        id: TopicId,
+        overrides: Overrides,
+    ) -> Result<(), SetConfigError> {
+        let topic = self.topic_by_id(id).ok_or(SetConfigError::NotFound)?;
+        *topic.config.write() = Arc::new(TopicConfig::resolve(&overrides, &self.config())?);
+        Ok(())
+    }
+    pub async fn set_config(
+        &self,
+        scope: ConfigScope,
+        overrides: Overrides,
+    ) -> Result<(), SetConfigError> {
+        let mut configs = self.configs.lock();
+        configs.insert(scope, overrides);
+        configs.retain(|_, overrides| !overrides.is_empty());
+        let of = |name: &str| {
+            let scope = ConfigScope::new(Scope::Broker.key(), name);
+            configs.get(&scope).cloned().unwrap_or_default()
+        };
+        let config = self.config().with_dynamic(of(""), of("1"))?;
+        for topic in self.topics() {
+            let (config, _) = TopicConfig::resolve_stored(topic.config().overrides(), &config);
+            *topic.config.write() = Arc::new(config);
+        }
+        *self.config.write() = Arc::new(config);
+        Ok(())
+    }
+    pub fn config_overrides(&self, scope: &ConfigScope) -> Overrides {
+        self.configs.lock().get(scope).cloned().unwrap_or_default()
+    }
+    pub fn config_scopes(&self) -> Vec<ConfigScope> {
+        self.configs.lock().keys().cloned().collect()
     }
     pub async fn append(
         &self,

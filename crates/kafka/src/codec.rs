@@ -70,6 +70,8 @@ messages! {
     alter_configs_response::AlterConfigsResponseData,
     alter_partition_reassignments_request::AlterPartitionReassignmentsRequestData,
     alter_partition_reassignments_response::AlterPartitionReassignmentsResponseData,
+    alter_replica_log_dirs_request::AlterReplicaLogDirsRequestData,
+    alter_replica_log_dirs_response::AlterReplicaLogDirsResponseData,
     api_versions_request::ApiVersionsRequestData,
     api_versions_response::ApiVersionsResponseData,
     create_partitions_request::CreatePartitionsRequestData,
@@ -134,6 +136,10 @@ messages! {
     produce_response::ProduceResponseData,
     sync_group_request::SyncGroupRequestData,
     sync_group_response::SyncGroupResponseData,
+    unregister_broker_request::UnregisterBrokerRequestData,
+    unregister_broker_response::UnregisterBrokerResponseData,
+    update_features_request::UpdateFeaturesRequestData,
+    update_features_response::UpdateFeaturesResponseData,
 }
 
 /// What stands before every request body.

@@ -4,35 +4,15 @@
 //! such a request is never answered, since the next incarnation may know
 //! better what became of it.
 
-use std::borrow::Cow;
-
-use millrace_broker::{AppendError, BatchError, CreateTopicError, DeleteRecordsError, ReadError};
+use millrace_broker::{
+    AppendError, BatchError, CreatePartitionsError, CreateTopicError, DeleteRecordsError,
+    DeleteTopicError, ReadError, SetConfigError,
+};
 use millrace_types::LeaderEpoch;
 
 use crate::api::Refusal;
 use crate::codec::ErrorCode;
-
-/// An error as a response says it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// Kafka's code.
-    pub code: ErrorCode,
-    /// For a person; not every response has a field for it.
-    pub message: Option<Cow<'static, str>>,
-}
-
-impl Failure {
-    /// An error whose code says all.
-    #[must_use]
-    pub const fn new(code: ErrorCode) -> Self {
-        Self { code, message: None }
-    }
-
-    /// An error with its reason.
-    pub fn because(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, message: Some(message.into()) }
-    }
-}
+use crate::failure::Failure;
 
 /// Produce, of one partition.
 pub(crate) fn append(error: &AppendError) -> Result<Failure, Refusal> {
@@ -82,11 +62,67 @@ pub(crate) fn epoch(known: i32, now: LeaderEpoch) -> Option<ErrorCode> {
 /// error after which clients ask again.
 pub(crate) fn auto_create(error: &CreateTopicError) -> Result<ErrorCode, Refusal> {
     Ok(match error {
-        CreateTopicError::Exists => ErrorCode::LeaderNotAvailable,
+        CreateTopicError::Exists(_) => ErrorCode::LeaderNotAvailable,
         CreateTopicError::Collides { .. } => ErrorCode::InvalidTopicException,
-        CreateTopicError::InvalidPartitions => ErrorCode::InvalidPartitions,
+        CreateTopicError::InvalidPartitions(_) => ErrorCode::InvalidPartitions,
         CreateTopicError::InvalidConfig(_) => ErrorCode::InvalidConfig,
-        CreateTopicError::Unavailable => ErrorCode::LeaderNotAvailable,
+        CreateTopicError::Unavailable(_) => ErrorCode::LeaderNotAvailable,
         CreateTopicError::Ended => return Err(Refusal::Ended),
     })
+}
+
+/// CreateTopics, for the topic `name`.
+pub(crate) fn create_topic(name: &str, error: &CreateTopicError) -> Result<Failure, Refusal> {
+    Ok(match error {
+        CreateTopicError::Exists(_) => Failure::because(
+            ErrorCode::TopicAlreadyExists,
+            format!("Topic '{name}' already exists."),
+        ),
+        CreateTopicError::Collides { with } => Failure::because(
+            ErrorCode::InvalidTopicException,
+            format!("Topic '{name}' collides with existing topic: {with}"),
+        ),
+        CreateTopicError::InvalidPartitions(_) => {
+            Failure::because(ErrorCode::InvalidPartitions, error.to_string())
+        }
+        CreateTopicError::InvalidConfig(error) => Failure::invalid_config(error),
+        CreateTopicError::Unavailable(_) => unavailable(error),
+        CreateTopicError::Ended => return Err(Refusal::Ended),
+    })
+}
+
+/// DeleteTopics.
+pub(crate) fn delete_topic(error: &DeleteTopicError) -> Result<Failure, Refusal> {
+    Ok(match error {
+        DeleteTopicError::NotFound => Failure::unknown_topic(),
+        DeleteTopicError::Unavailable(_) => unavailable(error),
+        DeleteTopicError::Ended => return Err(Refusal::Ended),
+    })
+}
+
+/// CreatePartitions.
+pub(crate) fn create_partitions(error: &CreatePartitionsError) -> Result<Failure, Refusal> {
+    Ok(match error {
+        CreatePartitionsError::NotFound => Failure::unknown_topic(),
+        CreatePartitionsError::Invalid(_) => {
+            Failure::because(ErrorCode::InvalidPartitions, error.to_string())
+        }
+        CreatePartitionsError::Unavailable(_) => unavailable(error),
+        CreatePartitionsError::Ended => return Err(Refusal::Ended),
+    })
+}
+
+/// AlterConfigs and IncrementalAlterConfigs.
+pub(crate) fn set_config(error: &SetConfigError) -> Result<Failure, Refusal> {
+    Ok(match error {
+        SetConfigError::NotFound => Failure::unknown_topic(),
+        SetConfigError::Invalid(error) => Failure::invalid_config(error),
+        SetConfigError::Unavailable(_) => unavailable(error),
+        SetConfigError::Ended => return Err(Refusal::Ended),
+    })
+}
+
+/// The catalog or the log takes no change now. Clients retry this code.
+fn unavailable(error: &impl ToString) -> Failure {
+    Failure::because(ErrorCode::KafkaStorageError, error.to_string())
 }

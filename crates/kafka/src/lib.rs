@@ -8,6 +8,7 @@ pub mod codec;
 mod connection;
 mod context;
 mod errors;
+mod failure;
 mod memory;
 mod metrics;
 mod notice;
@@ -15,10 +16,12 @@ mod operations;
 mod response;
 mod server;
 mod settings;
+#[cfg(test)]
+mod testing;
 mod wire;
 
 pub use context::{Call, Context, Front, Listener};
-pub use errors::Failure;
+pub use failure::Failure;
 pub use memory::{Permit, Pool};
 pub use metrics::FrontMetrics;
 pub use notice::Notices;

@@ -105,6 +105,12 @@ impl BrokerConfig {
         &self.layers
     }
 
+    /// The data directory, as `log.dirs` shows it.
+    #[must_use]
+    pub fn data_dir(&self) -> &str {
+        self.layers.set("log.dirs").first().map_or("", |(_, dir)| *dir)
+    }
+
     fn from_layers(layers: Layers) -> Self {
         let number = |name| layers.value(name).map_or(0, |value| value.number());
         let unsigned = |name| u64::try_from(number(name)).unwrap_or(0);

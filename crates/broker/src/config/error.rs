@@ -16,6 +16,18 @@ pub enum Scope {
 }
 
 impl Scope {
+    /// The kind under which settings of this scope are stored. The settings of
+    /// one broker are named by its id, those of all brokers by nothing.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Topic => "topic",
+            Self::Broker => "broker",
+            Self::Group => "group",
+            Self::ClientMetrics => "client-metrics",
+        }
+    }
+
     /// The word that messages use.
     #[must_use]
     pub const fn word(self) -> &'static str {

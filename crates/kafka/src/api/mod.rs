@@ -26,16 +26,36 @@
 //! ends. A handler never answers an error by [`Refusal`] that the response has
 //! a field for: a refusal closes the connection.
 
+mod alter_configs;
+mod alter_partition_reassignments;
+mod alter_replica_log_dirs;
 mod api_versions;
+mod assignment;
+mod compaction;
+mod config_changes;
+mod create_partitions;
+mod create_topics;
 mod delete_records;
+mod delete_topics;
+mod describe_cluster;
+mod describe_configs;
+mod describe_log_dirs;
 mod describe_producers;
+mod describe_quorum;
 mod describe_topic_partitions;
+mod elect_leaders;
 mod fetch;
+mod incremental_alter_configs;
 mod init_producer_id;
+mod list_config_resources;
 mod list_offsets;
+mod list_partition_reassignments;
 mod metadata;
 mod offset_for_leader_epoch;
 mod produce;
+mod resource;
+mod unregister_broker;
+mod update_features;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -169,6 +189,11 @@ impl Api {
     }
 }
 
+/// The data directory, as clients know it.
+fn log_dir(call: &Call) -> String {
+    call.broker().config().data_dir().to_owned()
+}
+
 fn decode<T: Decode>(call: &Call, mut body: Bytes) -> Result<T, Refusal> {
     Ok(T::decode(&mut body, call.version)?)
 }
@@ -238,10 +263,26 @@ pub static TABLE: &[Api] = &[
     row!(ListOffsets, 1, 11, answer!(list_offsets)),
     row!(Metadata, 0, 13, answer!(metadata)),
     row!(ApiVersions, 0, 4, now!(api_versions)),
+    row!(CreateTopics, 2, 7, answer!(create_topics)),
+    row!(DeleteTopics, 1, 6, answer!(delete_topics)),
     row!(DeleteRecords, 0, 2, answer!(delete_records)),
     row!(InitProducerId, 0, 5, now!(init_producer_id)),
     row!(OffsetForLeaderEpoch, 2, 4, now!(offset_for_leader_epoch)),
+    row!(DescribeConfigs, 1, 4, now!(describe_configs)),
+    row!(AlterConfigs, 0, 2, answer!(alter_configs)),
+    row!(AlterReplicaLogDirs, 1, 2, now!(alter_replica_log_dirs)),
+    row!(DescribeLogDirs, 1, 5, now!(describe_log_dirs)),
+    row!(CreatePartitions, 0, 3, answer!(create_partitions)),
+    row!(ElectLeaders, 0, 2, now!(elect_leaders)),
+    row!(IncrementalAlterConfigs, 0, 1, answer!(incremental_alter_configs)),
+    row!(AlterPartitionReassignments, 0, 1, now!(alter_partition_reassignments)),
+    row!(ListPartitionReassignments, 0, 0, now!(list_partition_reassignments)),
+    row!(DescribeQuorum, 0, 2, now!(describe_quorum)),
+    row!(UpdateFeatures, 0, 2, now!(update_features)),
+    row!(DescribeCluster, 0, 2, now!(describe_cluster)),
     row!(DescribeProducers, 0, 0, now!(describe_producers)),
+    row!(UnregisterBroker, 0, 0, now!(unregister_broker)),
+    row!(ListConfigResources, 0, 1, now!(list_config_resources)),
     row!(DescribeTopicPartitions, 0, 0, now!(describe_topic_partitions)),
 ];
 

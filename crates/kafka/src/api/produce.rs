@@ -15,7 +15,8 @@ use std::sync::Arc;
 use crate::api::{Refusal, Started};
 use crate::codec::{self, ErrorCode};
 use crate::context::Call;
-use crate::errors::{self, Failure};
+use crate::errors;
+use crate::failure::Failure;
 use crate::response::Response;
 use crate::wire::{Malformed, Reader, Writer};
 

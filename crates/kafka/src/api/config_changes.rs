@@ -1,0 +1,151 @@
+//! What AlterConfigs and IncrementalAlterConfigs share: the checks of a
+//! resource's changes in Kafka's order, and making them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use millrace_broker::SetConfigError;
+use millrace_broker::config::{self, Change, ConfigError, Overrides, Scope, TopicConfig};
+
+use super::{Refusal, compaction, resource::Resource};
+use crate::codec::{ErrorCode, KafkaString};
+use crate::context::Call;
+use crate::errors;
+use crate::failure::{Failure, outcome};
+
+/// How the settings that stand become those that will stand.
+pub(super) enum Changes {
+    /// All others go.
+    Replace(Overrides),
+    /// These alone change.
+    Apply(Vec<Change>),
+}
+
+/// A resource of a request, with its changes if they are well-formed.
+pub(super) struct Wanted {
+    pub(super) kind: i8,
+    pub(super) name: KafkaString,
+    pub(super) changes: Result<Changes, Failure>,
+}
+
+/// Code and message for each resource of a request, in its order.
+pub(super) async fn run(
+    call: &Call,
+    wanted: Vec<Wanted>,
+    validate_only: bool,
+) -> Result<Vec<(i16, Option<KafkaString>, i8, KafkaString)>, Refusal> {
+    let mut times = BTreeMap::<(i8, String), u32>::new();
+    for resource in &wanted {
+        *times.entry((resource.kind, resource.name.to_string())).or_default() += 1;
+    }
+    let mut answers = Vec::with_capacity(wanted.len());
+    for Wanted { kind, name, changes } in wanted {
+        let twice = times.get(&(kind, name.to_string())).is_some_and(|times| *times > 1);
+        let result = if twice {
+            Err(Failure::invalid_request("Each resource must appear at most once."))
+        } else {
+            match changes {
+                Ok(changes) => change(call, kind, name.as_str(), changes, validate_only).await?,
+                Err(failure) => Err(failure),
+            }
+        };
+        let (code, message) = outcome(&result);
+        answers.push((code, message, kind, name));
+    }
+    Ok(answers)
+}
+
+/// Whether no name stands twice and each has a value where it needs one, told
+/// by `needs`.
+pub(super) fn check_names<'a>(
+    configs: impl Iterator<Item = (&'a str, bool)>,
+) -> Result<(), Failure> {
+    let mut seen = BTreeSet::new();
+    let mut nulls = Vec::new();
+    for (name, lacks_value) in configs {
+        if !seen.insert(name) {
+            return Err(Failure::invalid_request("Error due to duplicate config keys"));
+        }
+        if lacks_value {
+            nulls.push(name);
+        }
+    }
+    if nulls.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::invalid_request(format!("Null value not supported for : {}", nulls.join(", "))))
+}
+
+async fn change(
+    call: &Call,
+    kind: i8,
+    name: &str,
+    changes: Changes,
+    validate_only: bool,
+) -> Result<Result<(), Failure>, Refusal> {
+    let resource = match Resource::find(call, kind, name) {
+        Ok(resource) => resource,
+        Err(failure) => return Ok(Err(failure)),
+    };
+    let Some(scope) = resource.scope() else {
+        let text = "log levels are not changed by requests; set the server's log_level";
+        return Ok(Err(Failure::invalid_request(text)));
+    };
+    let broker = call.broker();
+    let _one_at_a_time = call.context.front.config_changes.lock().await;
+    let standing = match &resource {
+        Resource::Topic(id) => match broker.topic_by_id(*id) {
+            Some(topic) => topic.config().overrides().clone(),
+            None => return Ok(Err(Failure::unknown_topic())),
+        },
+        other => other.stored(call).map(|at| broker.config_overrides(&at)).unwrap_or_default(),
+    };
+    let config = broker.config();
+    let next = match changes {
+        Changes::Replace(next) => config::check(scope, &next, &config).map(|()| next),
+        Changes::Apply(changes) => config::apply(scope, &standing, &changes, &config),
+    };
+    let next = match next {
+        Ok(next) => next,
+        Err(error) => return Ok(Err(refused(scope, &error))),
+    };
+    if validate_only || next == standing {
+        return Ok(Ok(()));
+    }
+    let done = store(call, &resource, next).await;
+    Ok(match done {
+        Ok(()) => Ok(()),
+        Err(error) => Err(errors::set_config(&error)?),
+    })
+}
+
+async fn store(call: &Call, resource: &Resource, next: Overrides) -> Result<(), SetConfigError> {
+    let broker = call.broker();
+    let Some(stored) = resource.stored(call) else {
+        let Resource::Topic(id) = resource else { return Ok(()) };
+        if let Ok(config) = TopicConfig::resolve(&next, &broker.config()) {
+            compaction::notice(call, &config);
+        }
+        return broker.set_topic_config(*id, next).await;
+    };
+    broker.set_config(stored, next).await?;
+    if let Ok(config) = TopicConfig::resolve(&Overrides::new(), &broker.config()) {
+        compaction::notice(call, &config);
+    }
+    Ok(())
+}
+
+/// Kafka's code for a refused setting. A broker's wrong value is
+/// INVALID_REQUEST there (KAFKA-13609), as are the mistakes in a client
+/// metrics subscription; an unknown broker setting, which Kafka would keep, is
+/// INVALID_CONFIG here.
+fn refused(scope: Scope, error: &ConfigError) -> Failure {
+    let code = match (scope, error) {
+        (Scope::Broker, ConfigError::Unknown { .. } | ConfigError::NotList { .. }) => {
+            ErrorCode::InvalidConfig
+        }
+        (Scope::ClientMetrics, ConfigError::Unknown { .. } | ConfigError::Value { .. })
+        | (Scope::Broker, _) => ErrorCode::InvalidRequest,
+        _ => ErrorCode::InvalidConfig,
+    };
+    Failure::because(code, error.to_string())
+}

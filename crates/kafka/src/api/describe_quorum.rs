@@ -1,0 +1,67 @@
+//! DescribeQuorum (55): Kafka's controllers keep metadata in a replicated log.
+//! Here the broker keeps them itself: it is shown as a quorum of one, at the
+//! start of an empty log, so that Kafka's tools answer.
+
+use super::Refusal;
+use crate::codec::describe_quorum_request::DescribeQuorumRequestData;
+use crate::codec::describe_quorum_response::{
+    DescribeQuorumResponseData, Listener, Node, PartitionData, ReplicaState, TopicData,
+};
+use crate::codec::{self};
+use crate::context::Call;
+use crate::failure::{Failure, outcome};
+
+/// The one partition that Kafka describes.
+const METADATA: (&str, i32) = ("__cluster_metadata", 0);
+/// First version with messages and nodes.
+const NODES_MIN: i16 = 2;
+
+/// Describes the quorum; knows no other partition.
+pub(super) fn handle(
+    call: &Call,
+    request: DescribeQuorumRequestData,
+) -> Result<DescribeQuorumResponseData, Refusal> {
+    let topics = request.topics.into_iter().map(|topic| {
+        let partitions = topic.partitions.iter().map(|partition| {
+            if (topic.topic_name.as_str(), partition.partition_index) == METADATA {
+                return quorum(call);
+            }
+            let (code, message) = outcome(&Err(Failure::unknown_topic()));
+            PartitionData::default()
+                .with_partition_index(partition.partition_index)
+                .with_error_code(code)
+                .with_error_message(message.filter(|_| call.version >= NODES_MIN))
+        });
+        let partitions = partitions.collect();
+        TopicData::default().with_topic_name(topic.topic_name).with_partitions(partitions)
+    });
+    let response = DescribeQuorumResponseData::default()
+        .with_error_message(None)
+        .with_topics(topics.collect());
+    if call.version < NODES_MIN {
+        return Ok(response);
+    }
+    let listener = &call.context.listener;
+    let endpoint = Listener::default()
+        .with_name(codec::wire_str(&listener.name))
+        .with_host(codec::wire_str(&listener.host))
+        .with_port(listener.port);
+    let node = Node::default().with_node_id(call.broker().node_id()).with_listeners(vec![endpoint]);
+    Ok(response.with_nodes(vec![node]))
+}
+
+fn quorum(call: &Call) -> PartitionData {
+    let node_id = call.broker().node_id();
+    let voter = ReplicaState::default()
+        .with_replica_id(node_id)
+        .with_log_end_offset(0)
+        .with_last_fetch_timestamp(-1)
+        .with_last_caught_up_timestamp(-1);
+    PartitionData::default()
+        .with_partition_index(METADATA.1)
+        .with_error_message(None)
+        .with_leader_id(node_id)
+        .with_leader_epoch(0)
+        .with_high_watermark(0)
+        .with_current_voters(vec![voter])
+}
