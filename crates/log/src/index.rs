@@ -348,8 +348,9 @@ impl PartitionIndex {
 
     /// Puts the span of a rewritten file (and its entries, if at hand) in the
     /// place of those of its inputs; `None` where none of this partition's
-    /// batches was live. Returns the bytes of the new file that are dead
-    /// already, since the log start moved while it was written.
+    /// batches was live. `live_from` is the log start by which the rewriting
+    /// told live from dead. Returns the bytes of the new file that are dead
+    /// already, since the log start moved on while it was written.
     ///
     /// # Errors
     /// If the new span lacks live offsets of the inputs, or reaches beyond
@@ -358,6 +359,7 @@ impl PartitionIndex {
         &mut self,
         inputs: &[FileId],
         new: Option<Span>,
+        live_from: Offset,
         entries: Option<Arc<[IndexEntry]>>,
     ) -> Result<u64, ReplaceError> {
         let is_input = |slot: &Slot| inputs.contains(&slot.span.file);
@@ -374,7 +376,8 @@ impl PartitionIndex {
         let new = new.filter(|new| {
             !split
                 && first.base_offset <= new.base_offset
-                && new.base_offset <= lost.from
+                && new.base_offset <= new.last_offset
+                && live_from <= lost.from
                 && new.last_offset == lost.to
         });
         let new = new.ok_or(lost)?;

@@ -227,7 +227,7 @@ impl Partition {
     }
 
     fn apply(&mut self, extent: &Extent) {
-        self.epochs.open(extent.leader_epoch, extent.base_offset.max(self.log_start));
+        self.epochs.open(extent.leader_epoch, extent.base_offset, self.log_start);
         self.producers.apply(extent);
         self.append_time = self.append_time.max(extent.append_time);
         self.high_watermark = extent.next_offset();

@@ -31,10 +31,12 @@ impl Epochs {
         self.0.last().map(|last| last.epoch)
     }
 
-    /// Records of `epoch` begin at `start`, if it is a new one.
-    pub(super) fn open(&mut self, epoch: LeaderEpoch, start: Offset) {
+    /// Records of `epoch` begin at `start`, if it is a new one. In recovery
+    /// that may lie below a log start that was replayed first.
+    pub(super) fn open(&mut self, epoch: LeaderEpoch, start: Offset, log_start: Offset) {
         if self.last().is_none_or(|last| last < epoch) {
             self.0.push(EpochStart { epoch, start });
+            self.trim(log_start);
         }
     }
 
