@@ -2,6 +2,7 @@
 //! keeps everything in memory, so that the fronts compile and can be tried.
 
 pub mod config;
+pub mod groups;
 pub mod metrics;
 mod standin;
 

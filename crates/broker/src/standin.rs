@@ -174,7 +174,7 @@ pub enum SetConfigError {
     Ended,
 }
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the incarnation ended")]
 pub struct Ended;
 

@@ -1,0 +1,188 @@
+//! What goes on beside requests: appending records, keeping deadlines,
+//! expiring offsets. Each task ends with the incarnation.
+
+use std::sync::Arc;
+
+use millrace_coord::groups::{GroupId, GroupRecord, Now, Persist, Refusal};
+
+use super::{GroupCoordinator, GroupLog, GroupLogError, Phase, Serving};
+
+/// Bytes of records that go into one append, unless one call's records are
+/// larger.
+const APPEND_BYTES_MAX: usize = 256 * 1024;
+
+/// Groups that are looked at for expired offsets while others wait.
+const EXPIRE_GROUPS_MAX: usize = 100;
+
+pub(super) fn spawn(
+    groups: &Arc<GroupCoordinator>,
+    log: &Arc<dyn GroupLog>,
+    expire_interval_ms: u64,
+) {
+    let env = &groups.env;
+    let (mine, log_of) = (|| Arc::clone(groups), || Arc::clone(log));
+    env.spawn("group records", Box::pin(append_records(mine(), log_of())));
+    env.spawn("group deadlines", Box::pin(keep_deadlines(mine(), log_of())));
+    env.spawn("group retention", Box::pin(expire(mine(), log_of(), expire_interval_ms)));
+}
+
+/// Appends what the groups give out, in order.
+async fn append_records(groups: Arc<GroupCoordinator>, log: Arc<dyn GroupLog>) {
+    let ended = log.ended();
+    tokio::pin!(ended);
+    loop {
+        let (count, records) = groups.take_queued();
+        if count == 0 {
+            tokio::select! {
+                biased;
+                () = &mut ended => break,
+                () = groups.work.notified() => continue,
+            }
+        }
+        match log.append(&records).await {
+            Ok(()) => {}
+            Err(GroupLogError::Refused(refusal)) => groups.refuse(count, refusal),
+            Err(GroupLogError::Ended) => break,
+        }
+    }
+    groups.end();
+}
+
+/// Wakes the groups when something is due.
+async fn keep_deadlines(groups: Arc<GroupCoordinator>, log: Arc<dyn GroupLog>) {
+    let ended = log.ended();
+    tokio::pin!(ended);
+    while let Some(armed) = groups.arm() {
+        let due = async {
+            match armed {
+                Some(at) => groups.env.sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = &mut ended => return,
+            () = groups.sooner.notified() => {}
+            () = due => groups.tick(),
+        }
+    }
+}
+
+/// Expires offsets, a few groups at a time.
+async fn expire(groups: Arc<GroupCoordinator>, log: Arc<dyn GroupLog>, interval_ms: u64) {
+    let ended = log.ended();
+    tokio::pin!(ended);
+    let clock = ExpiryClock::new(groups.now());
+    let mut after: Option<GroupId> = None;
+    loop {
+        // Between two turns of a pass others get theirs.
+        let pause_ms = if after.is_some() { 1 } else { interval_ms };
+        let at = groups.env.monotonic_ms().saturating_add(pause_ms);
+        tokio::select! {
+            biased;
+            () = &mut ended => return,
+            () = groups.env.sleep_until(at) => {
+                after = groups.expire_some(after, &clock, log.as_ref());
+            }
+        }
+    }
+}
+
+/// The wall clock, but never ahead of the monotonic clock since the start: a
+/// clock that jumps ahead expires nothing.
+struct ExpiryClock {
+    started: Now,
+}
+
+impl ExpiryClock {
+    const fn new(started: Now) -> Self {
+        Self { started }
+    }
+
+    fn believed(&self, now: Now) -> Now {
+        let passed_ms = now.monotonic_ms.saturating_sub(self.started.monotonic_ms);
+        let latest = self.started.wall.plus_ms(i64::try_from(passed_ms).unwrap_or(i64::MAX));
+        Now { wall: now.wall.min(latest), ..now }
+    }
+}
+
+impl GroupCoordinator {
+    /// Moves what is to be appended next to what is being appended: how many
+    /// units, and their records.
+    fn take_queued(&self) -> (usize, Vec<Vec<u8>>) {
+        let mut phase = self.phase.lock();
+        let Phase::Serving(serving) = &mut *phase else { return (0, Vec::new()) };
+        let (mut count, mut bytes, mut records) = (0, 0, Vec::new());
+        while bytes < APPEND_BYTES_MAX {
+            let Some(persist) = serving.queue.pop_front() else { break };
+            let encoded: Vec<_> = persist.records().iter().map(GroupRecord::encode).collect();
+            bytes += encoded.iter().map(Vec::len).sum::<usize>();
+            count += 1;
+            serving.appended.push_back((persist, encoded.len()));
+            records.extend(encoded);
+        }
+        (count, records)
+    }
+
+    /// The newest `count` units were not appended.
+    fn refuse(&self, count: usize, refusal: Refusal) {
+        tracing::warn!(count, ?refusal, "records of groups could not be stored");
+        for persist in self.take_refused(count) {
+            let now = self.now();
+            let result = self.with(|groups| ((), groups.refused(persist, refusal, now)));
+            if result.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn take_refused(&self, count: usize) -> Vec<Persist> {
+        let mut phase = self.phase.lock();
+        let Phase::Serving(serving) = &mut *phase else { return Vec::new() };
+        let first = serving.appended.len().saturating_sub(count);
+        serving.appended.split_off(first).into_iter().map(|(persist, _)| persist).collect()
+    }
+
+    /// The deadline to wait for from now on; `None` when there is nothing to
+    /// wait for any more.
+    fn arm(&self) -> Option<Option<u64>> {
+        match &mut *self.phase.lock() {
+            Phase::Serving(serving) => {
+                let Serving { groups, armed, .. } = serving.as_mut();
+                *armed = groups.next_deadline();
+                Some(*armed)
+            }
+            Phase::Recovering(..) | Phase::Over(_) => None,
+        }
+    }
+
+    fn tick(&self) {
+        let now = self.now();
+        // Where the incarnation is over, the next round ends the task.
+        self.with(|groups| ((), groups.tick(now))).ok();
+    }
+
+    /// One turn of a pass over all groups; the group to go on behind.
+    fn expire_some(
+        &self,
+        after: Option<GroupId>,
+        clock: &ExpiryClock,
+        log: &dyn GroupLog,
+    ) -> Option<GroupId> {
+        let now = clock.believed(self.now());
+        let turn = self.with(|groups| {
+            let name = |topic| log.topic_name(topic);
+            let (effects, next) = groups.expire(now, after.as_ref(), EXPIRE_GROUPS_MAX, name);
+            (next, effects)
+        });
+        turn.unwrap_or(None)
+    }
+
+    /// The incarnation is over: whoever waits hears it.
+    fn end(&self) {
+        let mut phase = self.phase.lock();
+        if let Phase::Serving(serving) = &*phase {
+            *phase = Phase::Over(serving.groups.durable_groups().clone());
+        }
+    }
+}
