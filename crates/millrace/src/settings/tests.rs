@@ -1,3 +1,5 @@
+mod page;
+
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::Path;

@@ -47,10 +47,10 @@ pub(super) const NETWORK: &[Setting] = &[
         .doc("Addresses that the broker listens on."),
     int("max.connection.creation.rate").or("2147483647").min(0).unit_is("connections/s").dynamic().kept(NO_QUOTAS)
         .doc("New connections a second."),
-    int("max.connections").or("2147483647").min(0).unit_is("connections").dynamic()
-        .doc("Most connections at once; more are closed as they come."),
-    int("max.connections.per.ip").or("2147483647").min(0).unit_is("connections").dynamic()
-        .doc("Most connections at once from one address."),
+    int("max.connections").or("2147483647").min(0).unit_is("connections")
+        .doc("Most connections at once; further clients wait to be accepted."),
+    int("max.connections.per.ip").or("2147483647").min(0).unit_is("connections")
+        .doc("Most connections at once from one address; further ones are closed."),
     string("max.connections.per.ip.overrides").or("").dynamic().kept("`max.connections.per.ip` holds for all addresses")
         .doc("Exceptions from `max.connections.per.ip`, as `address:number`."),
     int("max.incremental.fetch.session.cache.slots").or("1000").min(0).unit_is("sessions")
