@@ -62,8 +62,18 @@ macro_rules! messages {
                 Ok(self.write(out, version)?)
             }
         }
-    )*};
+    )*
+        /// Decodes and drops a message, by the name of its module; what a
+        /// decoder does with hostile bytes is tested by this.
+        pub const DECODERS: &[(&str, DecodeAndDrop)] = &[$((
+            stringify!($module),
+            |body, version| $module::$message::decode(body, version).map(drop),
+        ),)*];
+    };
 }
+
+/// See [`DECODERS`].
+pub type DecodeAndDrop = fn(&mut Bytes, i16) -> Result<(), CodecError>;
 
 messages! {
     alter_configs_request::AlterConfigsRequestData,

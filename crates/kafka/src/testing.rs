@@ -1,6 +1,8 @@
 //! What tests of handlers share: a call without a connection, and a check that
 //! an answer can be said.
 
+mod client;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -8,6 +10,7 @@ use bytes::BytesMut;
 use millrace_broker::{Broker, NewTopic};
 use millrace_types::TopicName;
 
+pub(crate) use self::client::{Client, Setup, batch, request_frame};
 use crate::api;
 use crate::codec::{ApiKey, Decode, Encode};
 use crate::context::{Call, Context, Front, Listener};

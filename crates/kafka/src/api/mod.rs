@@ -130,9 +130,11 @@ impl std::fmt::Debug for Api {
 }
 
 /// Largest request of an API that carries no records.
-const BYTES_MAX: usize = 16 * 1024 * 1024;
+const BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Length of a request from which what the codec reserves grows no more.
+const RESERVED_LEN: usize = 2048;
 /// See [`Api::amplification`].
-const AMPLIFICATION: usize = 64;
+const AMPLIFICATION: usize = 128;
 
 impl Api {
     const fn new(key: ApiKey, name: &'static str, min: i16, max: i16, start: Start) -> Self {
@@ -182,10 +184,12 @@ impl Api {
     }
 
     /// Memory to account for a request of `len` bytes, while it is received and
-    /// decoded.
+    /// decoded: arrays of empty elements, and what the codec reserves for an
+    /// array (up to 1,024 elements) before it finds them missing.
     #[must_use]
     pub fn memory(&self, len: usize) -> usize {
-        len.saturating_mul(self.amplification)
+        let reserved = len.min(RESERVED_LEN).saturating_mul(self.amplification);
+        len.saturating_mul(self.amplification).saturating_add(reserved)
     }
 }
 
@@ -242,7 +246,6 @@ macro_rules! wait {
 }
 
 /// A row whose handler does everything by itself.
-#[allow(unused_macros, reason = "used by Produce and Fetch")]
 macro_rules! raw {
     ($module:ident) => {
         |call, body| Box::pin($module::start(call, body))

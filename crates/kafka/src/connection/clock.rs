@@ -53,13 +53,14 @@ impl Clock {
         }
     }
 
-    /// Notes what has moved. `busy`: a request is unanswered.
+    /// Notes what has moved. `busy`: a request is unanswered; `staged`: one
+    /// waits to be begun, and nothing is received meanwhile.
     pub(crate) fn observe(
         &mut self,
         now: Instant,
         receive: &Receive,
         send: &Send,
-        busy: bool,
+        (busy, staged): (bool, bool),
     ) -> Traffic {
         let traffic = Traffic {
             received: receive.received().saturating_sub(self.received),
@@ -67,11 +68,11 @@ impl Clock {
         };
         (self.received, self.sent) = (receive.received(), send.sent());
         let fresh = traffic.received > 0;
-        if busy || fresh || send.bytes() > 0 {
+        if busy || staged || fresh || send.bytes() > 0 {
             self.active_at = now;
         }
         // A client is not to blame while it is we who let it wait.
-        self.receiving_since = (receive.is_amid_frame() && !receive.awaits_memory() && !busy)
+        self.receiving_since = (receive.is_amid_frame() && !receive.awaits_memory() && !staged)
             .then(|| self.receiving_since.filter(|_| !fresh).unwrap_or(now));
         self.sending_since = (send.bytes() > 0).then(|| {
             let enough = |since: &(Instant, u64)| {

@@ -228,7 +228,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         loop {
             let now = Instant::now();
             let front = &self.context.front;
-            let busy = self.queue.len() > 0 || self.staged.is_some();
+            let busy = (self.queue.len() > 0, self.staged.is_some());
             let traffic = self.clock.observe(now, &self.receive, &self.send, busy);
             front.metrics.traffic(traffic);
             if let Input::Stopping(deadline) = self.input

@@ -1,1 +1,48 @@
+use tokio::io::AsyncWriteExt;
 
+use super::*;
+
+/// A Produce frame with a body of `len` bytes that mean nothing here.
+fn frame(len: usize) -> Vec<u8> {
+    let mut frame = BytesMut::new();
+    frame.put_u32(u32::try_from(len).unwrap() + 8);
+    frame.put_slice(&[0, 0, 0, 9, 0, 0, 0, 1]);
+    frame.put_bytes(7, len);
+    frame.to_vec()
+}
+
+async fn next<S: AsyncRead + Unpin>(receive: &mut Receive, stream: &mut S) -> Frame {
+    std::future::poll_fn(|task| receive.poll_frame(task, stream)).await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn the_buffer_is_used_again_once_its_frames_are_dropped() {
+    let (mut near, mut far) = tokio::io::duplex(1 << 20);
+    let mut receive = Receive::new(Pool::new(1 << 30), 1 << 20);
+    near.write_all(&frame(100_000)).await.unwrap();
+    drop(next(&mut receive, &mut far).await);
+    near.write_all(&frame(100_000)).await.unwrap();
+    drop(next(&mut receive, &mut far).await);
+    let memory = receive.allocated;
+    for _ in 0..20 {
+        near.write_all(&frame(100_000)).await.unwrap();
+        let taken = next(&mut receive, &mut far).await;
+        assert_eq!(taken.payload.len(), 100_008);
+        drop(taken);
+        assert_eq!(receive.allocated, memory);
+    }
+}
+
+#[tokio::test]
+async fn an_idle_connection_gives_its_buffer_back() {
+    let (mut near, mut far) = tokio::io::duplex(1 << 20);
+    let pool = Pool::new(1 << 30);
+    let mut receive = Receive::new(pool.clone(), 1 << 30);
+    assert!(!receive.can_shrink());
+    near.write_all(&frame(1_000_000)).await.unwrap();
+    drop(next(&mut receive, &mut far).await);
+    assert!(receive.can_shrink());
+    assert!(pool.used() >= 1_000_000, "the retained buffer is accounted for");
+    receive.shrink();
+    assert_eq!((receive.allocated, pool.used()), (0, 0));
+}
