@@ -16,7 +16,7 @@ use crate::{
     wire::{Reader, len_u32},
 };
 
-mod chunk;
+pub(crate) mod chunk;
 #[cfg(test)]
 mod tests;
 

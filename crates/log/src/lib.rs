@@ -12,6 +12,8 @@
 pub mod batch;
 pub mod checkpoint;
 pub mod compression;
+#[cfg(test)]
+mod format_page;
 pub mod frame;
 pub mod index;
 pub mod partition;

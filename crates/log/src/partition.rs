@@ -22,7 +22,7 @@ use crate::{
 
 mod epochs;
 mod producers;
-mod snapshot;
+pub(crate) mod snapshot;
 #[cfg(test)]
 mod tests;
 
