@@ -15,6 +15,8 @@ pub mod compression;
 #[cfg(test)]
 mod format_page;
 pub mod frame;
+#[cfg(test)]
+mod golden;
 pub mod index;
 pub mod partition;
 pub mod records;
