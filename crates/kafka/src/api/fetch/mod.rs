@@ -309,7 +309,9 @@ impl Fetch {
         let id = match self.work {
             Work::Once(_) => 0,
             Work::Incremental(taken) => taken.id,
-            Work::Full(session) => {
+            Work::Full(mut session) => {
+                // From here on what changes is told, whenever that happens.
+                session.watch(broker);
                 front.sessions.insert(session, by_id, broker, random).unwrap_or(0)
             }
         };
