@@ -115,7 +115,7 @@ pub struct ProducerStamp {
 /// The decoded header of one batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchHeader {
-    /// Offset of the first record. Of a producer's batch: anything.
+    /// Offset of the first record; 0 in a producer's batch.
     pub base_offset: Offset,
     /// Bytes of the whole batch, from its base offset on (≥61).
     pub len: usize,
@@ -187,6 +187,9 @@ pub enum BatchError {
         /// What the bytes have.
         computed: u32,
     },
+    /// Offsets are the broker's to give.
+    #[error("the batch begins at offset {0}; producers send 0")]
+    BaseOffset(Offset),
     /// No records, or fewer.
     #[error("the batch says that it has {0} records")]
     Count(i32),
@@ -361,6 +364,9 @@ pub fn check(bytes: &[u8]) -> Result<BatchHeader, BatchError> {
     }
     if header.timestamp_type == TimestampType::LogAppendTime {
         return Err(BatchError::AppendTime);
+    }
+    if header.base_offset != Offset::ZERO {
+        return Err(BatchError::BaseOffset(header.base_offset));
     }
     if header.count <= 0 {
         return Err(BatchError::Count(header.count));
