@@ -68,11 +68,11 @@ class Family:
     def consume(self, bootstrap: str, topic: str, count: int, **options) -> list[dict]:
         return self.run("consume", bootstrap=bootstrap, topic=topic, count=count, **options)
 
-    def pump(self, bootstrap: str, topic: str, file: Path, log: Path, **options) -> Process:
-        """Starts a pump; stdout goes to `log`.out, stderr to `log`."""
-        args = self.args("pump", bootstrap=bootstrap, topic=topic, file=file, **options)
+    def pump(self, bootstrap: str, topic: str, log: Path, **options) -> Process:
+        """Starts a pump that is fed through its stdin; stdout goes to `log`.out, stderr to `log`."""
+        args = self.args("pump", bootstrap=bootstrap, topic=topic, file="/dev/stdin", **options)
         with log.with_suffix(".out").open("wb") as out:
-            return Process(args, log, stdout=out, env=self.env())
+            return Process(args, log, stdin=subprocess.PIPE, stdout=out, env=self.env())
 
     def member(self, bootstrap: str, topic: str, group: str, out: Path, **options) -> "Member":
         return Member(self, bootstrap, topic, group, out, **options)

@@ -29,7 +29,9 @@ class Process:
     def __init__(self, args: list[str | Path], log: Path, **more):
         self.log = log
         with log.open("ab") as out:
-            self.child = subprocess.Popen([str(a) for a in args], stdin=subprocess.DEVNULL, **{"stdout": out, "stderr": out, **more})
+            self.child = subprocess.Popen(
+                [str(a) for a in args], **{"stdin": subprocess.DEVNULL, "stdout": out, "stderr": out, **more}
+            )
 
     @property
     def pid(self) -> int:

@@ -1,0 +1,1 @@
+"""The flights of vega-datasets through producers, kills, rebalances and a check of every row."""
