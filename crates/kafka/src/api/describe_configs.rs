@@ -1,5 +1,7 @@
 //! DescribeConfigs (32): settings with their values and where these come from.
 
+use std::collections::HashSet;
+
 use millrace_broker::config::{ConfigEntry, describe};
 
 use super::{Refusal, resource::Resource};
@@ -18,7 +20,11 @@ pub(super) fn handle(
     request: DescribeConfigsRequestData,
 ) -> Result<DescribeConfigsResponseData, Refusal> {
     let (synonyms, documentation) = (request.include_synonyms, request.include_documentation);
-    let results = request.resources.into_iter().map(|wanted| {
+    // Each once: a small request that repeats a resource is cheap.
+    let mut seen = HashSet::new();
+    let mut fresh = request.resources;
+    fresh.retain(|wanted| seen.insert((wanted.resource_type, wanted.resource_name.clone())));
+    let results = fresh.into_iter().map(|wanted| {
         let found = entries(call, &wanted);
         let result = DescribeConfigsResult::default()
             .with_resource_type(wanted.resource_type)

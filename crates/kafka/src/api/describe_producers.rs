@@ -1,5 +1,7 @@
 //! DescribeProducers (61): the idempotent producers that partitions remember.
 
+use std::collections::BTreeSet;
+
 use millrace_types::PartitionId;
 
 use crate::api::Refusal;
@@ -15,10 +17,13 @@ pub(super) fn handle(
     call: &Call,
     request: DescribeProducersRequestData,
 ) -> Result<DescribeProducersResponseData, Refusal> {
+    let mut seen = BTreeSet::new();
     let topics = request.topics.into_iter().map(|topic| {
         let name = topic.name.as_str();
-        let partitions = topic.partition_indexes.iter().map(|index| producers(call, name, *index));
-        let partitions = partitions.collect();
+        // Each once, whatever the request repeats.
+        let fresh =
+            topic.partition_indexes.iter().filter(|index| seen.insert((name.to_owned(), **index)));
+        let partitions = fresh.map(|index| producers(call, name, *index)).collect();
         TopicResponse::default().with_name(topic.name).with_partitions(partitions)
     });
     Ok(DescribeProducersResponseData::default().with_topics(topics.collect()))

@@ -4,7 +4,7 @@
 //! Invariant: the one broker is told by the address of the listener that the
 //! client came in by. A topic that was just created is answered at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use millrace_broker::{NewTopic, Topic};
@@ -36,9 +36,13 @@ pub(super) async fn handle(
         Some(topics) if call.version > 0 || !topics.is_empty() => {
             let create =
                 request.allow_auto_topic_creation && call.broker().config().auto_create_topics;
-            let mut found = Vec::with_capacity(topics.len());
+            // Each once: a small request that repeats a large topic is cheap.
+            let mut seen = HashSet::new();
+            let mut found = Vec::new();
             for topic in topics {
-                found.push(answers.requested(topic, create).await?);
+                if seen.insert((topic.topic_id, topic.name.clone())) {
+                    found.push(answers.requested(topic, create).await?);
+                }
             }
             found
         }

@@ -116,8 +116,9 @@ pub struct Api {
     pub exclusive: bool,
     /// Largest request in bytes, if below `socket.request.max.bytes`.
     pub bytes_max: usize,
-    /// Memory that decoding may take at worst, as a multiple of the request's
-    /// length (an array of empty elements: measured by `tests/hostile.rs`).
+    /// Memory that a request may take at worst, as a multiple of its length:
+    /// when it is decoded (an array of empty elements, measured by
+    /// `tests/hostile.rs`), or for its answer.
     pub amplification: usize,
     /// The handler.
     pub start: Start,
@@ -167,6 +168,12 @@ impl Api {
     const fn carrying_records(mut self) -> Self {
         self.bytes_max = usize::MAX;
         self.amplification = 1;
+        self
+    }
+
+    /// Its answers are many times longer than its requests.
+    const fn costing(mut self, amplification: usize) -> Self {
+        self.amplification = amplification;
         self
     }
 
@@ -271,7 +278,8 @@ pub static TABLE: &[Api] = &[
     row!(DeleteRecords, 0, 2, answer!(delete_records)),
     row!(InitProducerId, 0, 5, now!(init_producer_id)),
     row!(OffsetForLeaderEpoch, 2, 4, now!(offset_for_leader_epoch)),
-    row!(DescribeConfigs, 1, 4, now!(describe_configs)),
+    // Ten settings and their documentation for eight bytes that name a group.
+    row!(DescribeConfigs, 1, 4, now!(describe_configs)).costing(512),
     row!(AlterConfigs, 0, 2, answer!(alter_configs)),
     row!(AlterReplicaLogDirs, 1, 2, now!(alter_replica_log_dirs)),
     row!(DescribeLogDirs, 1, 5, now!(describe_log_dirs)),
