@@ -88,12 +88,20 @@ struct Serving {
     waiting: HashMap<Token, oneshot::Sender<Reply>>,
     tokens: u64,
     /// Given out and not appended yet.
-    queue: VecDeque<Persist>,
-    /// Appended, perhaps just being appended, and not durable yet; with the
-    /// number of their records that are not.
-    appended: VecDeque<(Persist, usize)>,
+    queue: VecDeque<Unit>,
+    /// Appended, perhaps just being appended, and not durable yet.
+    appended: VecDeque<Unit>,
     /// The deadline that is kept.
     armed: Option<u64>,
+}
+
+/// Records that become durable together.
+struct Unit {
+    persist: Persist,
+    /// How many of them are not durable yet.
+    left: usize,
+    /// Who wants to know when these records, and all before, have come back.
+    watchers: Vec<oneshot::Sender<()>>,
 }
 
 impl std::fmt::Debug for GroupCoordinator {
@@ -302,6 +310,32 @@ impl GroupCoordinator {
         })
     }
 
+    /// Resolves once all is durable that was promised to the group so far, so
+    /// that whoever committed reads that. At once where nothing is on its way.
+    pub fn settled(&self, group: &str) -> impl Future<Output = Result<(), Ended>> + Send + use<> {
+        let watched = self.watch(group);
+        async move {
+            match watched? {
+                Some(settled) => settled.await.map_err(|_| Ended),
+                None => Ok(()),
+            }
+        }
+    }
+
+    fn watch(&self, group: &str) -> Result<Option<oneshot::Receiver<()>>, Ended> {
+        let mut phase = self.phase.lock();
+        let Phase::Serving(serving) = &mut *phase else { return Err(Ended) };
+        if !serving.groups.is_in_flight(group) {
+            return Ok(None);
+        }
+        let newest = serving.queue.back_mut().or_else(|| serving.appended.back_mut());
+        Ok(newest.map(|unit| {
+            let (sender, receiver) = oneshot::channel();
+            unit.watchers.push(sender);
+            receiver
+        }))
+    }
+
     /// Committed offsets of a group, one for each of `partitions`.
     ///
     /// # Errors
@@ -414,7 +448,10 @@ impl GroupCoordinator {
             }
         }
         if !persist.is_empty() {
-            serving.queue.extend(persist);
+            serving.queue.extend(persist.into_iter().map(|persist| {
+                let left = persist.records().len();
+                Unit { persist, left, watchers: Vec::new() }
+            }));
             self.work.notify_one();
         }
         let next = serving.groups.next_deadline();
@@ -430,18 +467,20 @@ impl GroupCoordinator {
 impl Serving {
     /// The next record of those that were appended is durable.
     fn record_is_durable(&mut self, now: Now) -> Effects {
-        let front = self.appended.front_mut();
-        let Some((_, left)) = front else {
+        let Some(unit) = self.appended.front_mut() else {
             unreachable!("a record of groups became durable that nobody appended");
         };
-        *left -= 1;
-        if *left > 0 {
+        unit.left -= 1;
+        if unit.left > 0 {
             return Effects::default();
         }
-        match self.appended.pop_front() {
-            Some((persist, _)) => self.groups.durable(persist, now),
-            None => Effects::default(),
+        let Some(unit) = self.appended.pop_front() else { return Effects::default() };
+        let effects = self.groups.durable(unit.persist, now);
+        // Who is gone does not hear it.
+        for watcher in unit.watchers {
+            watcher.send(()).ok();
         }
+        effects
     }
 }
 

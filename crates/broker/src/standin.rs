@@ -3,8 +3,8 @@
 #![allow(missing_docs, clippy::unused_async, reason = "replaced by the real broker")]
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::{Bytes, BytesMut};
 use millrace_types::{
@@ -15,8 +15,10 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 pub use millrace_store::catalog::ConfigScope;
+use millrace_store::env::{BoxFuture, Env};
 
 use crate::config::{BrokerConfig, ConfigError, Given, Overrides, Scope, TopicConfig};
+use crate::groups::{GroupCoordinator, GroupLog, GroupLogError};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Compression {
@@ -276,6 +278,50 @@ pub struct Broker {
     ids: AtomicU64,
     producers: AtomicI64,
     grown: Arc<Notify>,
+    groups: OnceLock<Arc<GroupCoordinator>>,
+}
+
+struct StandInEnv(std::time::Instant);
+
+impl Env for StandInEnv {
+    fn wall(&self) -> Timestamp {
+        let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+    fn monotonic_ms(&self) -> u64 {
+        u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+    fn random_u64(&self) -> u64 {
+        std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), ())
+    }
+    fn sleep_until(&self, monotonic_ms: u64) -> BoxFuture<'static, ()> {
+        let at = self.0 + std::time::Duration::from_millis(monotonic_ms);
+        Box::pin(tokio::time::sleep_until(at.into()))
+    }
+    fn spawn(&self, _: &'static str, task: BoxFuture<'static, ()>) {
+        tokio::spawn(task);
+    }
+    fn blocking(&self, work: Box<dyn FnOnce() + Send>) {
+        tokio::task::spawn_blocking(work);
+    }
+}
+
+/// Durable at once.
+struct StandInGroupLog(Weak<GroupCoordinator>);
+
+impl GroupLog for StandInGroupLog {
+    fn append<'a>(&'a self, records: &'a [Vec<u8>]) -> BoxFuture<'a, Result<(), GroupLogError>> {
+        if let Some(groups) = self.0.upgrade() {
+            records.iter().for_each(|record| groups.apply(record));
+        }
+        Box::pin(std::future::ready(Ok(())))
+    }
+    fn ended(&self) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::pending())
+    }
+    fn topic_name(&self, _: TopicId) -> Option<TopicName> {
+        None
+    }
 }
 
 impl Broker {
@@ -296,6 +342,14 @@ impl Broker {
     }
     pub fn config(&self) -> Arc<BrokerConfig> {
         Arc::clone(&self.config.read())
+    }
+    pub fn groups(&self) -> &GroupCoordinator {
+        self.groups.get_or_init(|| {
+            let groups = GroupCoordinator::new(Arc::new(StandInEnv(std::time::Instant::now())));
+            let log: Arc<dyn GroupLog> = Arc::new(StandInGroupLog(Arc::downgrade(&groups)));
+            groups.start(&self.config(), &log).ok();
+            groups
+        })
     }
     pub fn cluster_id(&self) -> &str {
         "stand-in"

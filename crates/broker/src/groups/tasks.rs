@@ -1,11 +1,11 @@
 //! What goes on beside requests: appending records, keeping deadlines,
 //! expiring offsets. Each task ends with the incarnation.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
-use millrace_coord::groups::{GroupId, GroupRecord, Now, Persist, Refusal};
+use millrace_coord::groups::{GroupId, GroupRecord, Now, Refusal};
 
-use super::{GroupCoordinator, GroupLog, GroupLogError, Phase, Serving};
+use super::{GroupCoordinator, GroupLog, GroupLogError, Phase, Serving, Unit};
 
 /// Bytes of records that go into one append, unless one call's records are
 /// larger.
@@ -114,11 +114,11 @@ impl GroupCoordinator {
         let Phase::Serving(serving) = &mut *phase else { return (0, Vec::new()) };
         let (mut count, mut bytes, mut records) = (0, 0, Vec::new());
         while bytes < APPEND_BYTES_MAX {
-            let Some(persist) = serving.queue.pop_front() else { break };
-            let encoded: Vec<_> = persist.records().iter().map(GroupRecord::encode).collect();
+            let Some(unit) = serving.queue.pop_front() else { break };
+            let encoded: Vec<_> = unit.persist.records().iter().map(GroupRecord::encode).collect();
             bytes += encoded.iter().map(Vec::len).sum::<usize>();
             count += 1;
-            serving.appended.push_back((persist, encoded.len()));
+            serving.appended.push_back(unit);
             records.extend(encoded);
         }
         (count, records)
@@ -127,20 +127,23 @@ impl GroupCoordinator {
     /// The newest `count` units were not appended.
     fn refuse(&self, count: usize, refusal: Refusal) {
         tracing::warn!(count, ?refusal, "records of groups could not be stored");
-        for persist in self.take_refused(count) {
+        for unit in self.take_refused(count) {
             let now = self.now();
-            let result = self.with(|groups| ((), groups.refused(persist, refusal, now)));
-            if result.is_err() {
+            if self.with(|groups| ((), groups.refused(unit.persist, refusal, now))).is_err() {
                 return;
+            }
+            // Who is gone does not hear it.
+            for watcher in unit.watchers {
+                watcher.send(()).ok();
             }
         }
     }
 
-    fn take_refused(&self, count: usize) -> Vec<Persist> {
+    fn take_refused(&self, count: usize) -> VecDeque<Unit> {
         let mut phase = self.phase.lock();
-        let Phase::Serving(serving) = &mut *phase else { return Vec::new() };
+        let Phase::Serving(serving) = &mut *phase else { return VecDeque::new() };
         let first = serving.appended.len().saturating_sub(count);
-        serving.appended.split_off(first).into_iter().map(|(persist, _)| persist).collect()
+        serving.appended.split_off(first)
     }
 
     /// The deadline to wait for from now on; `None` when there is nothing to

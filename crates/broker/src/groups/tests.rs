@@ -198,6 +198,23 @@ fn a_commit_is_answered_and_read_when_durable() {
 }
 
 #[test]
+fn whoever_reads_after_a_commit_can_wait_for_it() {
+    let world = World::new();
+    world.env.block_on(world.groups.settled("simple")).unwrap();
+    drop(world.commit(5));
+    let mut settled = pin!(world.groups.settled("simple"));
+    world.env.block_on(world.groups.settled("another")).unwrap();
+    assert!(is_pending(settled.as_mut()));
+    world.flush();
+    assert_eq!(world.env.block_on(settled), Ok(()));
+
+    *world.log.refuses.lock() = Some(Refusal::Unavailable);
+    drop(world.commit(6));
+    assert_eq!(world.env.block_on(world.groups.settled("simple")), Ok(()));
+    assert_eq!(world.committed(), Some(Offset(5)));
+}
+
+#[test]
 fn commits_that_wait_together_are_appended_together_and_in_order() {
     let world = World::new();
     let commits: Vec<_> = (1..=3).map(|offset| world.commit(offset)).collect();

@@ -86,6 +86,13 @@ impl Groups {
         self.persist(records, Then::Answer { token, reply }, effects);
     }
 
+    /// Whether records of the group are given out and not back yet: what is
+    /// read of its offsets is then older than what was promised.
+    #[must_use]
+    pub fn is_in_flight(&self, group: &str) -> bool {
+        self.in_flight.contains_key(group)
+    }
+
     /// A group's committed offset of one partition.
     #[must_use]
     pub fn committed(&self, group: &str, partition: TopicPartition) -> Option<&CommittedOffset> {
