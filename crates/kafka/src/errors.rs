@@ -4,6 +4,7 @@
 //! such a request is never answered, since the next incarnation may know
 //! better what became of it.
 
+use millrace_broker::groups::{CommitError, DeleteError, MembershipError};
 use millrace_broker::{
     AppendError, BatchError, CreatePartitionsError, CreateTopicError, DeleteRecordsError,
     DeleteTopicError, ReadError, SetConfigError,
@@ -125,4 +126,47 @@ pub(crate) fn set_config(error: &SetConfigError) -> Result<Failure, Refusal> {
 /// The catalog or the log takes no change now. Clients retry this code.
 fn unavailable(error: &impl ToString) -> Failure {
     Failure::because(ErrorCode::KafkaStorageError, error.to_string())
+}
+
+/// JoinGroup, SyncGroup, Heartbeat and LeaveGroup.
+pub(crate) const fn membership(error: MembershipError) -> ErrorCode {
+    match error {
+        MembershipError::InvalidGroupId => ErrorCode::InvalidGroupId,
+        MembershipError::InvalidSessionTimeout => ErrorCode::InvalidSessionTimeout,
+        MembershipError::MemberIdRequired => ErrorCode::MemberIdRequired,
+        MembershipError::GroupMaxSizeReached => ErrorCode::GroupMaxSizeReached,
+        MembershipError::InconsistentGroupProtocol => ErrorCode::InconsistentGroupProtocol,
+        MembershipError::UnknownMemberId => ErrorCode::UnknownMemberId,
+        MembershipError::FencedInstanceId => ErrorCode::FencedInstanceId,
+        MembershipError::IllegalGeneration => ErrorCode::IllegalGeneration,
+        MembershipError::RebalanceInProgress => ErrorCode::RebalanceInProgress,
+        MembershipError::CoordinatorNotAvailable => ErrorCode::CoordinatorNotAvailable,
+        MembershipError::TooLarge => ErrorCode::UnknownServerError,
+    }
+}
+
+/// OffsetCommit, of the whole request.
+pub(crate) const fn commit(error: CommitError, version: i16) -> ErrorCode {
+    match error {
+        // Older clients know no missing groups, only old generations.
+        CommitError::GroupIdNotFound if version < 9 => ErrorCode::IllegalGeneration,
+        CommitError::GroupIdNotFound => ErrorCode::GroupIdNotFound,
+        CommitError::UnknownMemberId => ErrorCode::UnknownMemberId,
+        CommitError::FencedInstanceId => ErrorCode::FencedInstanceId,
+        CommitError::IllegalGeneration => ErrorCode::IllegalGeneration,
+        CommitError::RebalanceInProgress => ErrorCode::RebalanceInProgress,
+        CommitError::CoordinatorNotAvailable => ErrorCode::CoordinatorNotAvailable,
+        CommitError::TooLarge => ErrorCode::UnknownServerError,
+    }
+}
+
+/// OffsetDelete and DeleteGroups.
+pub(crate) const fn delete_group(error: DeleteError) -> ErrorCode {
+    match error {
+        DeleteError::InvalidGroupId => ErrorCode::InvalidGroupId,
+        DeleteError::GroupIdNotFound => ErrorCode::GroupIdNotFound,
+        DeleteError::NonEmptyGroup => ErrorCode::NonEmptyGroup,
+        DeleteError::CoordinatorNotAvailable => ErrorCode::CoordinatorNotAvailable,
+        DeleteError::TooLarge => ErrorCode::UnknownServerError,
+    }
 }

@@ -35,25 +35,36 @@ mod compaction;
 mod config_changes;
 mod create_partitions;
 mod create_topics;
+mod delete_groups;
 mod delete_records;
 mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
+mod describe_groups;
 mod describe_log_dirs;
 mod describe_producers;
 mod describe_quorum;
 mod describe_topic_partitions;
 mod elect_leaders;
 mod fetch;
+mod find_coordinator;
+mod heartbeat;
 mod incremental_alter_configs;
 mod init_producer_id;
+mod join_group;
+mod leave_group;
 mod list_config_resources;
+mod list_groups;
 mod list_offsets;
 mod list_partition_reassignments;
 mod metadata;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
 mod resource;
+mod sync_group;
 mod unregister_broker;
 mod update_features;
 
@@ -83,6 +94,12 @@ pub enum Refusal {
     /// Kafka closes the connection here too.
     #[error("{0}")]
     Close(&'static str),
+}
+
+impl From<millrace_broker::Ended> for Refusal {
+    fn from(_: millrace_broker::Ended) -> Self {
+        Self::Ended
+    }
 }
 
 /// How far a request is after the part that runs in order.
@@ -236,7 +253,6 @@ macro_rules! answer {
 }
 
 /// A row whose handler begins in order and then waits beside later requests.
-#[allow(unused_macros, reason = "used by the group APIs")]
 macro_rules! wait {
     ($module:ident) => {
         |call, body| {
@@ -272,6 +288,15 @@ pub static TABLE: &[Api] = &[
     row!(Fetch, 4, 18, raw!(fetch)).exclusive(),
     row!(ListOffsets, 1, 11, answer!(list_offsets)),
     row!(Metadata, 0, 13, answer!(metadata)),
+    row!(OffsetCommit, 2, 10, wait!(offset_commit)),
+    row!(OffsetFetch, 1, 10, answer!(offset_fetch)),
+    row!(FindCoordinator, 0, 6, now!(find_coordinator)),
+    row!(JoinGroup, 0, 9, wait!(join_group)),
+    row!(Heartbeat, 0, 4, now!(heartbeat)),
+    row!(LeaveGroup, 0, 5, now!(leave_group)),
+    row!(SyncGroup, 0, 5, wait!(sync_group)),
+    row!(DescribeGroups, 0, 6, now!(describe_groups)),
+    row!(ListGroups, 0, 5, now!(list_groups)),
     row!(ApiVersions, 0, 4, now!(api_versions)),
     row!(CreateTopics, 2, 7, answer!(create_topics)),
     row!(DeleteTopics, 1, 6, answer!(delete_topics)),
@@ -284,10 +309,12 @@ pub static TABLE: &[Api] = &[
     row!(AlterReplicaLogDirs, 1, 2, now!(alter_replica_log_dirs)),
     row!(DescribeLogDirs, 1, 5, now!(describe_log_dirs)),
     row!(CreatePartitions, 0, 3, answer!(create_partitions)),
+    row!(DeleteGroups, 0, 2, wait!(delete_groups)),
     row!(ElectLeaders, 0, 2, now!(elect_leaders)),
     row!(IncrementalAlterConfigs, 0, 1, answer!(incremental_alter_configs)),
     row!(AlterPartitionReassignments, 0, 1, now!(alter_partition_reassignments)),
     row!(ListPartitionReassignments, 0, 0, now!(list_partition_reassignments)),
+    row!(OffsetDelete, 0, 0, wait!(offset_delete)),
     row!(DescribeQuorum, 0, 2, now!(describe_quorum)),
     row!(UpdateFeatures, 0, 2, now!(update_features)),
     row!(DescribeCluster, 0, 2, now!(describe_cluster)),
