@@ -1,5 +1,5 @@
 //! The wire codec: the only module that names the crate behind it, so that it
-//! can be replaced (docs/adr/0002-kafka-codec.md).
+//! can be replaced (docs/adr/0003-kafka-codec.md).
 //!
 //! Invariant: decoding never panics and never reserves more than a fixed
 //! multiple of the bytes that are there; what multiple is measured by

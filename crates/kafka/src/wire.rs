@@ -157,3 +157,6 @@ impl Writer {
         self.varint(len);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -163,3 +163,6 @@ impl Drop for Taken {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
