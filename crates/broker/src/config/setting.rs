@@ -81,9 +81,9 @@ pub enum Check {
     OneOf(&'static [&'static str]),
     /// One of these words, in any case.
     OneOfAnyCase(&'static [&'static str]),
-    /// A list of these words, each at most once.
+    /// A list of these words; one that stands twice counts once.
     Items(&'static [&'static str]),
-    /// A list of any words, each at most once.
+    /// A list of any words; one that stands twice counts once.
     Distinct,
     /// As [`Check::Distinct`], and not empty.
     DistinctSome,
@@ -257,7 +257,7 @@ impl Setting {
     /// # Errors
     /// In Kafka's words, with the name and the value.
     pub fn parse(&self, text: &str) -> Result<Value, ConfigError> {
-        let value = Value::parse(self.name, self.kind, text)?;
+        let value = Value::parse(self.name, self.kind, text)?.distinct(self.check);
         value.check(self.name, self.check)?;
         match self.meaning {
             Meaning::Only(allowed, why) if value.to_string() != allowed => Err(ConfigError::value(

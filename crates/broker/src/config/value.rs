@@ -67,6 +67,24 @@ impl Value {
         }
     }
 
+    /// Without items that stand twice, where the rule is about each of them:
+    /// Kafka drops them with a warning in its log.
+    pub(super) fn distinct(self, check: Check) -> Self {
+        let rule = matches!(check, Check::Items(_) | Check::Distinct | Check::DistinctSome);
+        match self {
+            Self::List(items) if rule => {
+                let mut kept = Vec::with_capacity(items.len());
+                for item in items {
+                    if !kept.contains(&item) {
+                        kept.push(item);
+                    }
+                }
+                Self::List(kept)
+            }
+            other => other,
+        }
+    }
+
     /// The number, or 0 for a value that is none.
     #[must_use]
     pub const fn number(&self) -> i64 {
@@ -150,12 +168,6 @@ fn check_list(name: &str, items: &[String], check: Check) -> Result<(), ConfigEr
         Check::ThrottledReplicas => return check_throttled(name, items),
         _ => return Ok(()),
     };
-    let mut sorted: Vec<&String> = items.iter().collect();
-    sorted.sort_unstable();
-    sorted.dedup();
-    if sorted.len() != items.len() {
-        return refuse("values must not be duplicated.");
-    }
     if items.iter().any(String::is_empty) {
         return refuse("values must not be empty.");
     }
@@ -238,7 +250,7 @@ mod tests {
     use super::*;
 
     fn parse(kind: Kind, check: Check, text: &str) -> Result<String, String> {
-        let value = Value::parse("x", kind, text).map_err(|e| e.to_string())?;
+        let value = Value::parse("x", kind, text).map_err(|e| e.to_string())?.distinct(check);
         value.check("x", check).map_err(|e| e.to_string())?;
         Ok(value.to_string())
     }
@@ -271,8 +283,7 @@ mod tests {
         let policy = Check::Items(&["compact", "delete"]);
         assert_eq!(parse(Kind::List, policy, "compact , delete"), Ok("compact,delete".into()));
         assert_eq!(parse(Kind::List, policy, ""), Ok(String::new()));
-        let refused = "Configuration 'x' values must not be duplicated.";
-        assert_eq!(parse(Kind::List, policy, "delete,delete"), Err(refused.into()));
+        assert_eq!(parse(Kind::List, policy, "delete,delete"), Ok("delete".into()));
         let refused =
             "Invalid value snip for configuration x: String must be one of: compact, delete";
         assert_eq!(parse(Kind::List, policy, "snip"), Err(refused.into()));

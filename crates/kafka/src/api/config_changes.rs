@@ -84,7 +84,7 @@ async fn change(
 ) -> Result<Result<(), Failure>, Refusal> {
     let resource = match Resource::find(call, kind, name) {
         Ok(resource) => resource,
-        Err(failure) => return Ok(Err(failure)),
+        Err(failure) => return Ok(Err(unknown_topic(failure, name))),
     };
     let Some(scope) = resource.scope() else {
         let text = "log levels are not changed by requests; set the server's log_level";
@@ -95,7 +95,7 @@ async fn change(
     let standing = match &resource {
         Resource::Topic(id) => match broker.topic_by_id(*id) {
             Some(topic) => topic.config().overrides().clone(),
-            None => return Ok(Err(Failure::unknown_topic())),
+            None => return Ok(Err(unknown_topic(Failure::unknown_topic(), name))),
         },
         other => other.stored(call).map(|at| broker.config_overrides(&at)).unwrap_or_default(),
     };
@@ -116,6 +116,16 @@ async fn change(
         Ok(()) => Ok(()),
         Err(error) => Err(errors::set_config(&error)?),
     })
+}
+
+/// Kafka names the topic where settings are changed.
+fn unknown_topic(failure: Failure, name: &str) -> Failure {
+    match failure.code {
+        ErrorCode::UnknownTopicOrPartition => {
+            Failure::because(failure.code, format!("The topic '{name}' does not exist."))
+        }
+        _ => failure,
+    }
 }
 
 async fn store(call: &Call, resource: &Resource, next: Overrides) -> Result<(), SetConfigError> {

@@ -53,7 +53,7 @@ impl Resource {
             }
             CLIENT_METRICS => Ok(Self::ClientMetrics(name.into())),
             GROUP if name.is_empty() => {
-                Err(Failure::invalid_request("Default group resources are not allowed."))
+                Err(Failure::invalid_request("Group name must not be empty"))
             }
             GROUP => Ok(Self::Group(name.into())),
             _ => Err(Failure::invalid_request(format!("Unknown resource type {kind}"))),

@@ -27,7 +27,11 @@ pub(super) fn handle(
         return Ok(match first {
             None => response,
             Some(update) => {
-                let text = refusal(update.feature.as_str(), update.max_version_level);
+                let why = refusal(update.feature.as_str(), update.max_version_level);
+                let text = format!(
+                    "The update failed for all features since the following feature had an \
+                     error: {why}"
+                );
                 response.with_error_code(code).with_error_message(Some(codec::wire_str(&text)))
             }
         });

@@ -100,7 +100,7 @@ async fn what_cannot_be_described_says_why() {
             "Unexpected broker id, expected 1 or empty string, but received 2",
         ),
         (BROKER, "x", ErrorCode::InvalidRequest, "Broker id must be an integer, but it is: x"),
-        (GROUP, "", ErrorCode::InvalidRequest, "Default group resources are not allowed."),
+        (GROUP, "", ErrorCode::InvalidRequest, "Group name must not be empty"),
         (3, "x", ErrorCode::InvalidRequest, "Unknown resource type 3"),
     ] {
         let result = describe_one(&broker, 4, resource(kind, name, None));

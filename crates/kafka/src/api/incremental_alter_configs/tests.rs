@@ -116,7 +116,7 @@ async fn wrong_changes_are_told_why_and_change_nothing() {
             "x",
             [("retention.ms", SET, five)].as_slice(),
             ErrorCode::UnknownTopicOrPartition,
-            "This server does not host this topic-partition.",
+            "The topic 'x' does not exist.",
         ),
         (
             TOPIC,
