@@ -1,9 +1,41 @@
-//! The protocol-free core that the fronts call. For now only a stand-in that
-//! keeps everything in memory, so that the fronts compile and can be tried.
+//! The protocol-free core that the fronts call: topics, appends, reads,
+//! groups.
+//!
+//! One [`Broker`] is one incarnation: everything in its memory lives and dies
+//! with its log. The [`Supervisor`] opens the next one when a write fails.
+//!
+//! Invariants:
+//! - Nothing here names a protocol's request types; a second front needs no
+//!   change here.
+//! - What a method returns about records is durable, but for [`Appended`],
+//!   which is once [`Broker::durable`] says so.
 
 pub mod config;
 pub mod groups;
 pub mod metrics;
-mod standin;
 
-pub use standin::*;
+mod append;
+mod broker;
+mod error;
+mod read;
+mod retention;
+mod supervisor;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod topic;
+mod topics;
+
+pub use append::{AppendOptions, Appended};
+pub use broker::{Broker, Settings, Watcher as Watch};
+pub use error::{
+    AppendError, CreatePartitionsError, CreateTopicError, DeleteRecordsError, DeleteTopicError,
+    ReadError, SetConfigError,
+};
+pub use millrace_log::batch::{BatchError, Compression};
+pub use millrace_log::partition::{AdmitError, ProducerState as ProducerInfo};
+pub use millrace_store::catalog::ConfigScope;
+pub use millrace_store::engine::{Ended, EngineOptions, Flush, Offsets, OnCorruption};
+pub use read::{Isolation, OffsetAndTime, Read, ReadOptions};
+pub use supervisor::{Drivers, StartError, Supervisor};
+pub use topic::{Partition, Topic};
+pub use topics::NewTopic;

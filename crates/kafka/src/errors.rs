@@ -6,8 +6,8 @@
 
 use millrace_broker::groups::{CommitError, DeleteError, MembershipError};
 use millrace_broker::{
-    AppendError, BatchError, CreatePartitionsError, CreateTopicError, DeleteRecordsError,
-    DeleteTopicError, ReadError, SetConfigError,
+    AdmitError, AppendError, BatchError, CreatePartitionsError, CreateTopicError,
+    DeleteRecordsError, DeleteTopicError, ReadError, SetConfigError,
 };
 use millrace_types::LeaderEpoch;
 
@@ -22,6 +22,19 @@ pub(crate) fn append(error: &AppendError) -> Result<Failure, Refusal> {
         AppendError::Batch(_) => ErrorCode::CorruptMessage,
         AppendError::Compression => ErrorCode::UnsupportedCompressionType,
         AppendError::Transactional => ErrorCode::TransactionalIdAuthorizationFailed,
+        AppendError::Timestamp { .. } => ErrorCode::InvalidTimestamp,
+        AppendError::TooLarge { .. } => ErrorCode::MessageTooLarge,
+        AppendError::Sequence(AdmitError::OutOfOrderSequence { .. }) => {
+            ErrorCode::OutOfOrderSequenceNumber
+        }
+        AppendError::Sequence(AdmitError::InvalidProducerEpoch { .. }) => {
+            ErrorCode::InvalidProducerEpoch
+        }
+        AppendError::Sequence(AdmitError::OffsetOverflow) => ErrorCode::InvalidRecord,
+        AppendError::Sequence(AdmitError::Sealed) => ErrorCode::NotLeaderOrFollower,
+        // Of the errors that every client retries, the one that says "not now".
+        AppendError::ProducersFull => ErrorCode::NotEnoughReplicas,
+        AppendError::StorageFull | AppendError::EndUnproven(_) => ErrorCode::KafkaStorageError,
         AppendError::TopicDeleted => ErrorCode::UnknownTopicOrPartition,
         AppendError::Ended => return Err(Refusal::Ended),
     };
@@ -31,7 +44,7 @@ pub(crate) fn append(error: &AppendError) -> Result<Failure, Refusal> {
 /// DeleteRecords.
 pub(crate) fn delete_records(error: &DeleteRecordsError) -> Result<ErrorCode, Refusal> {
     Ok(match error {
-        DeleteRecordsError::OutOfRange => ErrorCode::OffsetOutOfRange,
+        DeleteRecordsError::OutOfRange(_) => ErrorCode::OffsetOutOfRange,
         DeleteRecordsError::Deleted => ErrorCode::UnknownTopicOrPartition,
         DeleteRecordsError::Unavailable => ErrorCode::KafkaStorageError,
         DeleteRecordsError::Ended => return Err(Refusal::Ended),
@@ -42,7 +55,7 @@ pub(crate) fn delete_records(error: &DeleteRecordsError) -> Result<ErrorCode, Re
 pub(crate) fn read(error: &ReadError) -> Result<ErrorCode, Refusal> {
     Ok(match error {
         ReadError::OutOfRange(_) => ErrorCode::OffsetOutOfRange,
-        ReadError::Corrupt => ErrorCode::CorruptMessage,
+        ReadError::Corrupt(_) => ErrorCode::CorruptMessage,
         ReadError::Deleted => ErrorCode::UnknownTopicOrPartition,
         ReadError::Unavailable => ErrorCode::KafkaStorageError,
         ReadError::Ended => return Err(Refusal::Ended),

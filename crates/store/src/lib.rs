@@ -2,7 +2,7 @@
 //!
 //! The drivers come first: [`disk`] (files), [`catalog`] (what people
 //! administer), [`mod@env`] (time, randomness, tasks), [`blocks`] and [`cache`]
-//! (memory). Above them stands the log engine. Invariant: nothing here
+//! (memory). Above them stands the log: [`engine`]. Invariant: nothing here
 //! knows a protocol, and nothing outside the drivers does I/O of its own, so
 //! that a simulation which replaces them runs the same code.
 
@@ -11,6 +11,7 @@ pub mod blocks;
 pub mod cache;
 pub mod catalog;
 pub mod disk;
+pub mod engine;
 pub mod env;
 
 /// Bytes of the unit that everything in a log file is aligned to: what direct

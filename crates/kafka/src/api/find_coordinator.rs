@@ -85,7 +85,7 @@ mod tests {
     use millrace_broker::Broker;
 
     fn ask(version: i16, key_type: i8) -> FindCoordinatorResponseData {
-        let call = testing::call(&Broker::new(), ApiKey::FindCoordinator, version);
+        let call = testing::call(&Broker::in_memory(), ApiKey::FindCoordinator, version);
         let mut request = FindCoordinatorRequestData::default().with_key_type(key_type);
         if version >= BATCHED {
             request.coordinator_keys = vec![wire_str("a"), wire_str("b")];

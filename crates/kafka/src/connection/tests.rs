@@ -168,8 +168,13 @@ async fn what_was_sent_before_a_half_close_is_answered() {
     client.stream.shutdown().await.unwrap();
     let _: MetadataResponseData = client.receive(ApiKey::Metadata, 9, correlation).await;
     assert!(matches!(client.end().await, End::Closed));
+    // With acks=0 nobody was told when it is durable.
     let partition = setup.broker.topic("t").unwrap().partitions()[0].clone();
-    assert_eq!(partition.offsets().high_watermark.get(), 1);
+    let mut watch = setup.broker.watch();
+    watch.add(&partition, 0);
+    while partition.offsets().high_watermark.get() < 1 {
+        watch.changed().await;
+    }
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ impl Setup {
 
     pub(crate) async fn with(settings: Settings) -> Self {
         let front = Front::new(settings, Arc::new(Metrics::new()));
-        Self { front, broker: Broker::new() }
+        Self { front, broker: Broker::in_memory() }
     }
 
     pub(crate) fn context(&self) -> Arc<Context> {

@@ -32,7 +32,7 @@ async fn grow(
 
 #[tokio::test]
 async fn a_topic_grows_unless_it_is_only_validated() {
-    let broker = Broker::new();
+    let broker = Broker::in_memory();
     testing::topic(&broker, "t", 2).await;
     let result = grow(&broker, vec![wanted("t", 5)], true).await.remove(0);
     assert_eq!((result.error_code, result.error_message), (0, None));
@@ -45,7 +45,7 @@ async fn a_topic_grows_unless_it_is_only_validated() {
 
 #[tokio::test]
 async fn wrong_numbers_and_assignments_are_told_what_kafka_tells_them() {
-    let broker = Broker::new();
+    let broker = Broker::in_memory();
     testing::topic(&broker, "t", 2).await;
     let (one, two): (&[i32], &[i32]) = (&[1], &[2]);
     for (topics, code, message) in [

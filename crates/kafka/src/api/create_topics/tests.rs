@@ -48,7 +48,7 @@ async fn refusal(broker: &std::sync::Arc<Broker>, topic: CreatableTopic) -> (i16
 
 #[tokio::test]
 async fn a_topic_is_made_with_the_defaults_and_answered_whole() {
-    let broker = Broker::with_config(&[("num.partitions", "4")]);
+    let broker = Broker::in_memory_with(&[("num.partitions", "4")]);
     let topic = with_config(wanted("t", -1, 3), "retention.ms", Some("5"));
     let result = create(&broker, vec![topic], false).await.remove(0);
     assert_eq!((result.error_code, result.error_message), (0, None));
@@ -66,7 +66,7 @@ async fn a_topic_is_made_with_the_defaults_and_answered_whole() {
 
 #[tokio::test]
 async fn validating_makes_nothing() {
-    let broker = Broker::new();
+    let broker = Broker::in_memory();
     let result = create(&broker, vec![wanted("t", 2, 1)], true).await.remove(0);
     assert_eq!((result.error_code, result.num_partitions), (0, 2));
     assert!(broker.topic("t").is_none());
@@ -74,7 +74,7 @@ async fn validating_makes_nothing() {
 
 #[tokio::test]
 async fn every_version_can_be_answered() {
-    let broker = Broker::new();
+    let broker = Broker::in_memory();
     for version in 2..=LATEST {
         let call = testing::call(&broker, ApiKey::CreateTopics, version);
         let topics = vec![wanted(&format!("t{version}"), 1, 1), wanted("", 1, 1)];
@@ -87,7 +87,7 @@ async fn every_version_can_be_answered() {
 
 #[tokio::test]
 async fn wrong_topics_are_told_what_kafka_tells_them() {
-    let broker = Broker::new();
+    let broker = Broker::in_memory();
     testing::topic(&broker, "a.b", 1).await;
     let all_brokers: &[(i32, &[i32])] = &[(0, &[1, 2, 3])];
     let code = |code: ErrorCode| code.code();
@@ -176,7 +176,7 @@ async fn wrong_topics_are_told_what_kafka_tells_them() {
 
 #[tokio::test]
 async fn an_assignment_to_this_broker_is_taken() {
-    let broker = Broker::new();
+    let broker = Broker::in_memory();
     let topic = assigned("t", &[(1, &[1]), (0, &[1])]);
     let result = create(&broker, vec![topic], false).await.remove(0);
     assert_eq!((result.error_code, result.num_partitions, result.replication_factor), (0, 2, 1));
@@ -184,7 +184,7 @@ async fn an_assignment_to_this_broker_is_taken() {
 
 #[tokio::test]
 async fn a_name_given_twice_is_refused_once_and_the_others_made() {
-    let broker = Broker::new();
+    let broker = Broker::in_memory();
     let topics = vec![wanted("a", 1, 1), wanted("b", 1, 1), wanted("a", 1, 1)];
     let results = create(&broker, topics, false).await;
     assert_eq!(results.len(), 2);
@@ -196,7 +196,7 @@ async fn a_name_given_twice_is_refused_once_and_the_others_made() {
 
 #[tokio::test]
 async fn compacted_topics_are_taken() {
-    let broker = Broker::new();
+    let broker = Broker::in_memory();
     let topic = with_config(wanted("t", 1, 1), "cleanup.policy", Some("compact"));
     assert_eq!(create(&broker, vec![topic], false).await[0].error_code, 0);
     assert!(broker.topic("t").unwrap().config().cleanup_policy.compact);

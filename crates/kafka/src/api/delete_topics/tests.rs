@@ -33,7 +33,7 @@ async fn delete_all(
 
 #[tokio::test]
 async fn topics_go_by_name_and_by_id() {
-    let broker = Broker::new();
+    let broker = Broker::in_memory();
     testing::topic(&broker, "a", 1).await;
     testing::topic(&broker, "b", 1).await;
     let b = broker.topic("b").unwrap().id;
@@ -45,7 +45,7 @@ async fn topics_go_by_name_and_by_id() {
 
 #[tokio::test]
 async fn old_versions_name_topics_in_another_field() {
-    let broker = Broker::new();
+    let broker = Broker::in_memory();
     for version in 1..=5 {
         testing::topic(&broker, "a", 1).await;
         let call = testing::call(&broker, ApiKey::DeleteTopics, version);
@@ -59,7 +59,7 @@ async fn old_versions_name_topics_in_another_field() {
 
 #[tokio::test]
 async fn wrong_entries_are_told_why_and_delete_nothing() {
-    let broker = Broker::new();
+    let broker = Broker::in_memory();
     testing::topic(&broker, "a", 1).await;
     let a = broker.topic("a").unwrap().id;
     let unknown = TopicId([9; 16]);
@@ -96,7 +96,7 @@ async fn wrong_entries_are_told_why_and_delete_nothing() {
 
 #[tokio::test]
 async fn a_topic_named_both_ways_stays() {
-    let broker = Broker::new();
+    let broker = Broker::in_memory();
     testing::topic(&broker, "a", 1).await;
     let a = broker.topic("a").unwrap().id;
     let answers = delete_all(&broker, vec![named("a"), identified(a)]).await;
@@ -107,7 +107,7 @@ async fn a_topic_named_both_ways_stays() {
 
 #[tokio::test]
 async fn deletion_can_be_off() {
-    let broker = Broker::with_config(&[("delete.topic.enable", "false")]);
+    let broker = Broker::in_memory_with(&[("delete.topic.enable", "false")]);
     testing::topic(&broker, "a", 1).await;
     let answers = delete_all(&broker, vec![named("a")]).await;
     assert_eq!(answers[0].1, ErrorCode::TopicDeletionDisabled);

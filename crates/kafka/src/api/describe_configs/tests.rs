@@ -28,7 +28,7 @@ fn describe_one(
 
 #[tokio::test]
 async fn a_topics_settings_come_with_their_sources() {
-    let broker = Broker::new();
+    let broker = Broker::in_memory();
     testing::topic(&broker, "t", 1).await;
     let result = describe_one(&broker, 4, resource(TOPIC, "t", Some(&["retention.bytes"])));
     assert_eq!((result.error_code, result.error_message), (0, None));
@@ -42,7 +42,7 @@ async fn a_topics_settings_come_with_their_sources() {
 
 #[tokio::test]
 async fn no_keys_and_an_empty_list_of_keys_mean_all() {
-    let broker = Broker::new();
+    let broker = Broker::in_memory();
     testing::topic(&broker, "t", 1).await;
     for version in 1..=4 {
         for keys in [None, Some([].as_slice())] {
@@ -56,7 +56,7 @@ async fn no_keys_and_an_empty_list_of_keys_mean_all() {
 
 #[tokio::test]
 async fn the_broker_shows_what_it_was_started_with() {
-    let broker = Broker::with_config(&[("num.partitions", "4")]);
+    let broker = Broker::in_memory_with(&[("num.partitions", "4")]);
     let result = describe_one(&broker, 4, resource(BROKER, "1", None));
     let value = |name: &str| {
         let config = result.configs.iter().find(|config| config.name.as_str() == name).unwrap();
@@ -71,7 +71,7 @@ async fn the_broker_shows_what_it_was_started_with() {
 
 #[tokio::test]
 async fn groups_and_client_metrics_are_described_before_they_exist() {
-    let broker = Broker::new();
+    let broker = Broker::in_memory();
     assert_eq!(describe_one(&broker, 4, resource(GROUP, "g", None)).configs.len(), 17);
     assert_eq!(describe_one(&broker, 4, resource(CLIENT_METRICS, "m", None)).configs.len(), 3);
     assert_eq!(describe_one(&broker, 4, resource(BROKER_LOGGER, "1", None)).error_code, 0);
@@ -79,7 +79,7 @@ async fn groups_and_client_metrics_are_described_before_they_exist() {
 
 #[tokio::test]
 async fn what_cannot_be_described_says_why() {
-    let broker = Broker::new();
+    let broker = Broker::in_memory();
     for (kind, name, code, message) in [
         (
             TOPIC,

@@ -21,7 +21,7 @@ use millrace_broker::Broker;
 use std::sync::Arc;
 
 async fn broker() -> Arc<Broker> {
-    let broker = Broker::with_config(&[("broker.rack", "r1")]);
+    let broker = Broker::in_memory_with(&[("broker.rack", "r1")]);
     testing::topic(&broker, "a", 2).await;
     testing::topic(&broker, "b", 1).await;
     broker

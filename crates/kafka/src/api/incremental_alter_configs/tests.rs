@@ -51,7 +51,7 @@ fn fine() -> (ErrorCode, String) {
 
 #[tokio::test]
 async fn a_topics_settings_change_one_by_one() {
-    let broker = Broker::new();
+    let broker = Broker::in_memory();
     testing::topic(&broker, "t", 1).await;
     let ops = [("retention.ms", SET, Some("5")), ("cleanup.policy", APPEND, Some("compact"))];
     assert_eq!(alter(&broker, vec![resource(TOPIC, "t", &ops)], true).await, [fine()]);
@@ -69,7 +69,7 @@ async fn a_topics_settings_change_one_by_one() {
 
 #[tokio::test]
 async fn a_brokers_settings_reach_its_topics() {
-    let broker = Broker::new();
+    let broker = Broker::in_memory();
     testing::topic(&broker, "t", 1).await;
     let all = resource(BROKER, "", &[("message.max.bytes", SET, Some("2000"))]);
     assert_eq!(alter(&broker, vec![all], false).await, [fine()]);
@@ -81,7 +81,7 @@ async fn a_brokers_settings_reach_its_topics() {
 
 #[tokio::test]
 async fn groups_and_client_metrics_keep_settings_and_are_listed() {
-    let broker = Broker::new();
+    let broker = Broker::in_memory();
     let group = resource(GROUP, "g", &[("consumer.session.timeout.ms", SET, Some("50000"))]);
     let metrics = resource(CLIENT_METRICS, "m", &[("interval.ms", SET, Some("1000"))]);
     assert_eq!(alter(&broker, vec![group, metrics], false).await, [fine(), fine()]);
@@ -107,7 +107,7 @@ async fn groups_and_client_metrics_keep_settings_and_are_listed() {
 
 #[tokio::test]
 async fn wrong_changes_are_told_why_and_change_nothing() {
-    let broker = Broker::new();
+    let broker = Broker::in_memory();
     testing::topic(&broker, "t", 1).await;
     let five = Some("5");
     for (kind, name, ops, code, message) in [
@@ -223,7 +223,7 @@ async fn wrong_changes_are_told_why_and_change_nothing() {
 
 #[tokio::test]
 async fn the_old_request_replaces_all() {
-    let broker = Broker::new();
+    let broker = Broker::in_memory();
     testing::topic(&broker, "t", 1).await;
     let set = [("retention.ms", SET, Some("5")), ("retention.bytes", SET, Some("6"))];
     assert_eq!(alter(&broker, vec![resource(TOPIC, "t", &set)], false).await, [fine()]);

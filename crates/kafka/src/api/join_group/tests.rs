@@ -17,7 +17,7 @@ use millrace_broker::Broker;
 use std::sync::Arc;
 
 fn broker() -> Arc<Broker> {
-    Broker::with_config(&[("group.initial.rebalance.delay.ms", "0")])
+    Broker::in_memory_with(&[("group.initial.rebalance.delay.ms", "0")])
 }
 
 async fn join(broker: &Arc<Broker>, version: i16, member: &KafkaString) -> JoinGroupResponseData {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 /// A broker with a topic `t` of two partitions.
 async fn broker() -> Arc<Broker> {
-    let broker = Broker::new();
+    let broker = Broker::in_memory();
     testing::topic(&broker, "t", 2).await;
     broker
 }

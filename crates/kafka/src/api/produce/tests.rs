@@ -63,7 +63,7 @@ fn codes(topics: &[TopicProduceResponse]) -> Vec<(i32, i16, i64)> {
 #[tokio::test]
 async fn every_version_appends_and_answers_by_partition() {
     for version in SERVED..=13 {
-        let broker = Broker::new();
+        let broker = Broker::in_memory();
         testing::topic(&broker, "a", 2).await;
         testing::topic(&broker, "b", 1).await;
         let unknown = if version >= TOPIC_IDS { 100 } else { 3 };
@@ -82,7 +82,7 @@ async fn every_version_appends_and_answers_by_partition() {
 
 #[tokio::test]
 async fn what_is_not_one_batch_of_magic_2_is_an_invalid_record() {
-    let broker = Broker::new();
+    let broker = Broker::in_memory();
     testing::topic(&broker, "a", 1).await;
     let one = batch(&["x"]);
     let mut old = one.to_vec();
@@ -99,7 +99,7 @@ async fn what_is_not_one_batch_of_magic_2_is_an_invalid_record() {
 
 #[tokio::test]
 async fn transactions_and_unknown_acks_are_refused_before_anything_is_appended() {
-    let broker = Broker::new();
+    let broker = Broker::in_memory();
     testing::topic(&broker, "a", 1).await;
     let good = request(&broker, 9, &[("a", vec![partition(0, &batch(&["x"]))])]);
 
@@ -137,7 +137,7 @@ async fn versions_that_are_only_advertised_are_answered_unsupported() {
         }
         out.to_vec()
     };
-    let broker = Broker::new();
+    let broker = Broker::in_memory();
     testing::topic(&broker, "a", 6).await;
     for version in 0..SERVED {
         let call = testing::call(&broker, ApiKey::Produce, version);
@@ -150,7 +150,7 @@ async fn versions_that_are_only_advertised_are_answered_unsupported() {
 
 #[tokio::test]
 async fn a_request_cut_anywhere_appends_nothing() {
-    let broker = Broker::new();
+    let broker = Broker::in_memory();
     testing::topic(&broker, "a", 2).await;
     for version in [3, 9] {
         let batches = vec![partition(0, &batch(&["x"])), partition(1, &batch(&["y"]))];
@@ -173,7 +173,7 @@ async fn a_request_of_countless_partitions_is_refused() {
     body.put_slice(&[0, 0xff, 0xff, 0, 0, 0, 1, 2, 2, b'a']);
     body.put_slice(&[0x81, 0x92, 0xf4, 0x01]); // 4,000,000 partitions
     body.put_bytes(0, 6 * 4_000_000);
-    let call = testing::call(&Broker::new(), ApiKey::Produce, 9);
+    let call = testing::call(&Broker::in_memory(), ApiKey::Produce, 9);
     let refused = start(call, body.freeze()).await.err().unwrap();
     assert!(matches!(refused, Refusal::Close(_)), "{refused}");
 }

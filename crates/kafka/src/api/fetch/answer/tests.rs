@@ -96,7 +96,7 @@ fn expected(version: i16, head: &Head, groups: &[&[Answer]]) -> FetchResponseDat
 }
 
 fn check(version: i16, head: &Head, groups: &[&[Answer]]) {
-    let call = testing::call(&Broker::new(), ApiKey::Fetch, version);
+    let call = testing::call(&Broker::in_memory(), ApiKey::Fetch, version);
     let answers: Vec<Answer> = groups.iter().flat_map(|group| group.iter().cloned()).collect();
     let response = encode(&call, head, answers);
     let mut frame = response.to_bytes();
@@ -143,7 +143,7 @@ fn every_version_is_encoded_as_the_codec_does() {
 
 #[test]
 fn records_are_the_logs_own_memory() {
-    let call = testing::call(&Broker::new(), ApiKey::Fetch, 13);
+    let call = testing::call(&Broker::in_memory(), ApiKey::Fetch, 13);
     let head = Head { error: ErrorCode::None, session: 0, read_committed: false };
     let one = label(13, "one", 1);
     let with_records = answer(&one, 0, &[b"first batch", b"second"]);

@@ -1,0 +1,218 @@
+//! Keeps a broker running: opens an incarnation, and the next when its log
+//! ends.
+//!
+//! Invariant: at most one incarnation is open. The one that follows a failed
+//! write recovers in the same process, from what was known to be synced.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use arc_swap::ArcSwap;
+use millrace_log::FORMAT_VERSION;
+use millrace_store::{
+    catalog::{Catalog, CatalogError, Identity},
+    disk::{Disk, DiskError, DiskLock},
+    engine::{Engine, HiddenState, OpenError, OpenRequest, Opened, Synced},
+    env::Env,
+};
+use millrace_types::TopicId;
+use tokio::sync::{Notify, oneshot};
+
+use crate::{
+    Broker, Settings,
+    broker::{BrokerLog, HiddenGroups},
+    groups::{GroupCoordinator, GroupLog, RecordError},
+    metrics::Metrics,
+};
+
+/// Why a broker could not be started.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The catalog cannot be used.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// The log cannot be opened.
+    #[error(transparent)]
+    Log(#[from] OpenError),
+    /// The records of groups cannot be read.
+    #[error("the state of consumer groups cannot be read back: {0}")]
+    Groups(#[from] RecordError),
+    /// The process is stopping.
+    #[error("the process is stopping")]
+    Stopping,
+}
+
+/// What every incarnation is made from.
+pub struct Drivers {
+    /// Clocks, randomness, tasks.
+    pub env: Arc<dyn Env>,
+    /// The data directory.
+    pub disk: Arc<dyn Disk>,
+    /// What people administer.
+    pub catalog: Arc<dyn Catalog>,
+    /// What the server counts.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Keeps one broker open.
+pub struct Supervisor {
+    drivers: Drivers,
+    settings: Settings,
+    lock: Arc<DiskLock>,
+    current: ArcSwap<Broker>,
+    stopping: AtomicBool,
+    /// The writer and the maintenance of the current incarnation are done.
+    stopped: Arc<Notify>,
+}
+
+/// Waiting time before another try to recover, in milliseconds.
+const RETRY_MS: u64 = 1000;
+
+impl Supervisor {
+    /// Takes the data directory and opens the first incarnation.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(drivers: Drivers, settings: Settings) -> Result<Arc<Self>, StartError> {
+        let lock = Arc::new(drivers.disk.lock()?);
+        let stopped = Arc::new(Notify::new());
+        let broker = open(&drivers, &settings, &lock, Synced::new(), &stopped).await?;
+        let env = Arc::clone(&drivers.env);
+        let supervisor = Arc::new(Self {
+            drivers,
+            settings,
+            lock,
+            current: ArcSwap::new(broker),
+            stopping: AtomicBool::new(false),
+            stopped,
+        });
+        env.spawn("supervisor", Box::pin(Arc::clone(&supervisor).run()));
+        Ok(supervisor)
+    }
+
+    /// The incarnation that serves now, or the last one while the next is
+    /// being recovered.
+    #[must_use]
+    pub fn current(&self) -> Arc<Broker> {
+        self.current.load_full()
+    }
+
+    async fn run(self: Arc<Self>) {
+        loop {
+            let broker = self.current();
+            broker.ended().await;
+            if self.stopping.load(Ordering::Acquire) {
+                return;
+            }
+            let synced = broker.engine.synced();
+            self.reopen(synced).await;
+        }
+    }
+
+    async fn reopen(&self, synced: Synced) {
+        loop {
+            let (drivers, settings) = (&self.drivers, &self.settings);
+            match open(drivers, settings, &self.lock, synced.clone(), &self.stopped).await {
+                Ok(broker) => {
+                    tracing::warn!("the log was recovered after a failed write; serving again");
+                    self.current.store(broker);
+                    return;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the log cannot be recovered yet; trying again");
+                    let env = &self.drivers.env;
+                    env.sleep_until(env.monotonic_ms() + RETRY_MS).await;
+                }
+            }
+            if self.stopping.load(Ordering::Acquire) {
+                return;
+            }
+        }
+    }
+
+    /// Stops the current incarnation after all that it has accepted is
+    /// durable.
+    pub async fn shutdown(&self) {
+        self.stopping.store(true, Ordering::Release);
+        let stopped = self.stopped.notified();
+        tokio::pin!(stopped);
+        stopped.as_mut().enable();
+        self.current().engine.stop();
+        stopped.await;
+    }
+}
+
+/// Opens one incarnation and starts its threads.
+async fn open(
+    drivers: &Drivers,
+    settings: &Settings,
+    lock: &Arc<DiskLock>,
+    synced: Synced,
+    stopped: &Arc<Notify>,
+) -> Result<Arc<Broker>, StartError> {
+    let Drivers { env, disk, catalog, metrics } = drivers;
+    let groups = GroupCoordinator::new(Arc::clone(env));
+    let hidden: Arc<dyn HiddenState> = Arc::new(HiddenGroups(Arc::clone(&groups)));
+    let started = env.monotonic_ms();
+    let before = catalog.load().await?;
+    if before.is_new() {
+        let names = disk.list()?;
+        if let Some(name) = names.iter().find(|name| millrace_store::engine::is_log_file(name)) {
+            return Err(OpenError::CatalogLost(name.clone()).into());
+        }
+        catalog.establish(Identity::generate(FORMAT_VERSION.into(), || env.random_u64())).await?;
+    }
+    let incarnation = catalog.next_incarnation().await?;
+    let state = catalog.load().await?;
+    let log_id = state.identity.as_ref().map(|identity| identity.log_id).unwrap_or_default();
+    let request = OpenRequest {
+        env: Arc::clone(env),
+        disk: Arc::clone(disk),
+        lock: Arc::clone(lock),
+        options: settings.engine.clone(),
+        incarnation,
+        log_id,
+        catalog_is_new: before.is_new(),
+        hidden: BTreeMap::from([(TopicId::GROUPS, hidden)]),
+        synced,
+    };
+    let (answer, answered) = oneshot::channel();
+    env.blocking(Box::new(move || drop(answer.send(Engine::open(request)))));
+    let Opened { engine, tombstones, .. } = answered.await.map_err(|_| StartError::Stopping)??;
+    for id in tombstones.iter().filter(|id| state.topics.contains_key(id)) {
+        catalog.delete_topic(*id).await?;
+    }
+    let broker = Broker::new(
+        Arc::clone(&engine),
+        Arc::clone(&groups),
+        drivers,
+        settings,
+        &state,
+        &tombstones,
+    );
+    engine.all_opened();
+    let writer = Arc::clone(&engine);
+    let done = Arc::clone(stopped);
+    env.blocking(Box::new(move || {
+        writer.run_writer();
+        done.notify_waiters();
+    }));
+    let maintained = Arc::clone(&engine);
+    env.blocking(Box::new(move || maintained.run_maintenance()));
+    let log: Arc<dyn GroupLog> =
+        Arc::new(BrokerLog { engine: Arc::clone(&engine), broker: Arc::downgrade(&broker) });
+    groups.start(&broker.config(), &log)?;
+    env.spawn("retention", Box::pin(crate::retention::run(Arc::clone(&broker))));
+    metrics.incarnations.increment();
+    let took = env.monotonic_ms().saturating_sub(started);
+    tracing::info!(%incarnation, took_ms = took, "the log is open");
+    Ok(broker)
+}

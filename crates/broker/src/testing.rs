@@ -1,0 +1,123 @@
+//! A whole broker in memory, for tests of the fronts: the real engine on a
+//! simulated disk, with threads and clocks of its own.
+
+use std::{
+    sync::{Arc, LazyLock, mpsc},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use millrace_store::{
+    catalog::memory::MemoryCatalog,
+    disk::memory::MemDisk,
+    engine::EngineOptions,
+    env::{BoxFuture, Env},
+};
+use millrace_types::Timestamp;
+use tokio::runtime::Runtime;
+
+use crate::{
+    Broker, Drivers, Settings, Supervisor,
+    config::{BrokerConfig, Given},
+    metrics::Metrics,
+};
+
+/// Runs the brokers of all tests, whatever runtime a test itself runs on.
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    let built = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(4096)
+        .enable_time()
+        .build();
+    match built {
+        Ok(runtime) => runtime,
+        Err(error) => panic!("no runtime for the test brokers: {error}"),
+    }
+});
+
+/// The real world, but for its randomness, which need only differ.
+struct RealEnv {
+    start: Instant,
+}
+
+impl Env for RealEnv {
+    fn wall(&self) -> Timestamp {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    fn monotonic_ms(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn random_u64(&self) -> u64 {
+        use std::hash::{BuildHasher, Hasher};
+        std::collections::hash_map::RandomState::new().build_hasher().finish()
+    }
+
+    fn sleep_until(&self, monotonic_ms: u64) -> BoxFuture<'static, ()> {
+        let at = self.start + Duration::from_millis(monotonic_ms);
+        Box::pin(async move { tokio::time::sleep_until(at.into()).await })
+    }
+
+    fn spawn(&self, _: &'static str, task: BoxFuture<'static, ()>) {
+        drop(RUNTIME.spawn(task));
+    }
+
+    fn blocking(&self, work: Box<dyn FnOnce() + Send>) {
+        drop(RUNTIME.spawn_blocking(work));
+    }
+}
+
+impl Broker {
+    /// A new, empty broker in memory.
+    ///
+    /// # Panics
+    /// If it does not start.
+    #[must_use]
+    pub fn in_memory() -> Arc<Self> {
+        Self::in_memory_with(&[])
+    }
+
+    /// As [`Broker::in_memory`], started with these settings under Kafka's
+    /// names.
+    ///
+    /// # Panics
+    /// If it does not start.
+    #[must_use]
+    pub fn in_memory_with(started: &[(&str, &str)]) -> Arc<Self> {
+        let listener = vec!["PLAINTEXT://127.0.0.1:9092".to_owned()];
+        let given = Given {
+            node_id: 1,
+            data_dir: "/data".into(),
+            listeners: listener.clone(),
+            advertised_listeners: listener,
+        };
+        let pairs = started.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+        let config = match BrokerConfig::new(&given, pairs.collect()) {
+            Ok(config) => config,
+            Err(error) => panic!("a test broker's settings: {error}"),
+        };
+        let settings = Settings {
+            config,
+            engine: EngineOptions { cache_bytes: 16 << 20, ..EngineOptions::default() },
+            node_id: 1,
+            partitions_max: 100_000,
+        };
+        let drivers = Drivers {
+            env: Arc::new(RealEnv { start: Instant::now() }),
+            disk: Arc::new(MemDisk::new(1)),
+            catalog: Arc::new(MemoryCatalog::new()),
+            metrics: Arc::new(Metrics::new()),
+        };
+        let (answer, answered) = mpsc::channel();
+        RUNTIME.spawn(async move {
+            let started = Supervisor::start(drivers, settings).await;
+            drop(answer.send(started.map(|supervisor| supervisor.current())));
+        });
+        match answered.recv() {
+            Ok(Ok(broker)) => broker,
+            Ok(Err(error)) => panic!("a test broker: {error}"),
+            Err(error) => panic!("a test broker: {error}"),
+        }
+    }
+}

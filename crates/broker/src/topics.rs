@@ -1,0 +1,279 @@
+//! Making, changing and deleting topics, and settings.
+//!
+//! Invariant: the catalog changes first, memory after it, both in a task that
+//! goes on when the caller leaves; one change at a time.
+
+use std::sync::Arc;
+
+use millrace_store::catalog::{CatalogError, CatalogTopic, ConfigScope};
+use millrace_types::{TopicId, TopicName};
+
+use crate::{
+    Broker, CreatePartitionsError, CreateTopicError, DeleteTopicError, SetConfigError, Topic,
+    broker::dynamic,
+    config::{Overrides, TopicConfig},
+};
+
+/// A topic to be made.
+#[derive(Clone, Debug)]
+pub struct NewTopic {
+    /// Its name.
+    pub name: TopicName,
+    /// Number of its partitions.
+    pub partitions: u32,
+    /// Settings that differ from the server's.
+    pub config: Overrides,
+}
+
+impl Broker {
+    fn strong(&self) -> Option<Arc<Self>> {
+        self.me.upgrade()
+    }
+
+    /// Creates a topic; with `validate_only`, says what would happen. The
+    /// topic returned then is not part of the broker.
+    ///
+    /// # Errors
+    /// See [`CreateTopicError`].
+    pub async fn create_topic(
+        &self,
+        new: NewTopic,
+        validate_only: bool,
+    ) -> Result<Arc<Topic>, CreateTopicError> {
+        let broker = self.strong().ok_or(CreateTopicError::Ended)?;
+        let work = async move {
+            let _one_at_a_time = broker.admin.lock().await;
+            broker.create_topic_alone(new, validate_only).await
+        };
+        self.detached("create topic", work).await.unwrap_or(Err(CreateTopicError::Ended))
+    }
+
+    async fn create_topic_alone(
+        &self,
+        new: NewTopic,
+        validate_only: bool,
+    ) -> Result<Arc<Topic>, CreateTopicError> {
+        let config = TopicConfig::resolve(&new.config, &self.config())?;
+        self.check_new_name(&new.name)?;
+        self.check_partitions(new.partitions)?;
+        let created = self.env.wall();
+        let id = self.new_topic_id();
+        if !validate_only {
+            let row = CatalogTopic {
+                id,
+                name: new.name.clone(),
+                partitions: new.partitions,
+                config: new.config,
+                created,
+            };
+            self.catalog
+                .create_topic(row)
+                .await
+                .map_err(|error| CreateTopicError::Unavailable(self.catalog_failed(&error)))?;
+        }
+        // A topic that is only validated has no partitions of the log.
+        let count = if validate_only { 0 } else { new.partitions };
+        let logs = (0..count).map(|n| self.engine.open_nth_partition(id, n)).collect();
+        let topic = Arc::new(Topic::new(id, new.name, created, Arc::new(config), logs));
+        if !validate_only {
+            self.topics.write().insert(Arc::clone(&topic));
+            tracing::info!(topic = %topic.name(), %id, partitions = new.partitions, "topic created");
+        }
+        Ok(topic)
+    }
+
+    fn check_new_name(&self, name: &TopicName) -> Result<(), CreateTopicError> {
+        let topics = self.topics.read();
+        if topics.by_name.contains_key(name) {
+            return Err(CreateTopicError::Exists(name.to_string()));
+        }
+        match topics.collisions.get(&name.collision_form()) {
+            Some(with) => Err(CreateTopicError::Collides { with: with.to_string() }),
+            None => Ok(()),
+        }
+    }
+
+    fn check_partitions(&self, partitions: u32) -> Result<(), CreateTopicError> {
+        let room = self.partitions_max.saturating_sub(self.topics.read().partitions);
+        if partitions == 0 || partitions > room {
+            return Err(CreateTopicError::InvalidPartitions(room));
+        }
+        Ok(())
+    }
+
+    /// A random id that is none of the hidden topics' and not zero.
+    fn new_topic_id(&self) -> TopicId {
+        loop {
+            let high = u128::from(self.env.random_u64());
+            let id = TopicId(((high << 64) | u128::from(self.env.random_u64())).to_be_bytes());
+            if !id.is_hidden() && id != TopicId::default() {
+                return id;
+            }
+        }
+    }
+
+    /// Deletes a topic. From the call on it is unknown; its bytes go later.
+    ///
+    /// # Errors
+    /// See [`DeleteTopicError`].
+    pub async fn delete_topic(&self, id: TopicId) -> Result<(), DeleteTopicError> {
+        let broker = self.strong().ok_or(DeleteTopicError::Ended)?;
+        let work = async move {
+            let _one_at_a_time = broker.admin.lock().await;
+            let topic = broker.topics.write().remove(id).ok_or(DeleteTopicError::NotFound)?;
+            let result = broker.delete_topic_alone(id).await;
+            if let Err(DeleteTopicError::Unavailable(_)) = &result {
+                broker.topics.write().insert(Arc::clone(&topic));
+            } else {
+                tracing::info!(topic = %topic.name(), %id, "topic deleted");
+            }
+            result
+        };
+        self.detached("delete topic", work).await.unwrap_or(Err(DeleteTopicError::Ended))
+    }
+
+    async fn delete_topic_alone(&self, id: TopicId) -> Result<(), DeleteTopicError> {
+        // The tombstone first: a start that finds the row beside it finishes
+        // the deletion. The other way round the bytes would stay for ever.
+        self.engine.delete_topic(id).await.map_err(|error| match error {
+            millrace_store::engine::AppendError::Ended(_) => DeleteTopicError::Ended,
+            other => DeleteTopicError::Unavailable(other.to_string()),
+        })?;
+        self.groups.topic_deleted(id);
+        if let Err(error) = self.catalog.delete_topic(id).await {
+            // The topic is gone all the same: its row goes at the next start.
+            tracing::warn!(%error, %id, "a deleted topic's row stays in the catalog for now");
+        }
+        Ok(())
+    }
+
+    /// Adds partitions to a topic until it has `total`.
+    ///
+    /// # Errors
+    /// See [`CreatePartitionsError`].
+    pub async fn create_partitions(
+        &self,
+        id: TopicId,
+        total: u32,
+        validate_only: bool,
+    ) -> Result<(), CreatePartitionsError> {
+        let broker = self.strong().ok_or(CreatePartitionsError::Ended)?;
+        let work = async move {
+            let _one_at_a_time = broker.admin.lock().await;
+            broker.create_partitions_alone(id, total, validate_only).await
+        };
+        self.detached("create partitions", work).await.unwrap_or(Err(CreatePartitionsError::Ended))
+    }
+
+    async fn create_partitions_alone(
+        &self,
+        id: TopicId,
+        total: u32,
+        validate_only: bool,
+    ) -> Result<(), CreatePartitionsError> {
+        let topic = self.topic_by_id(id).ok_or(CreatePartitionsError::NotFound)?;
+        let present = u32::try_from(topic.partitions().len()).unwrap_or(u32::MAX);
+        if total <= present {
+            return Err(CreatePartitionsError::Invalid(format!(
+                "The topic {} currently has {present} partition(s); {total} would not be an increase.",
+                topic.name()
+            )));
+        }
+        let room = self.partitions_max.saturating_sub(self.topics.read().partitions);
+        if total - present > room {
+            return Err(CreatePartitionsError::Invalid(format!(
+                "the server takes {room} partitions more"
+            )));
+        }
+        if validate_only {
+            return Ok(());
+        }
+        self.catalog
+            .set_partitions(id, total)
+            .await
+            .map_err(|error| CreatePartitionsError::Unavailable(self.catalog_failed(&error)))?;
+        topic.add((present..total).map(|n| self.engine.open_nth_partition(id, n)).collect());
+        self.topics.write().partitions += total - present;
+        Ok(())
+    }
+
+    /// Replaces the settings of a topic.
+    ///
+    /// # Errors
+    /// See [`SetConfigError`].
+    pub async fn set_topic_config(
+        &self,
+        id: TopicId,
+        overrides: Overrides,
+    ) -> Result<(), SetConfigError> {
+        let broker = self.strong().ok_or(SetConfigError::Ended)?;
+        let work = async move {
+            let _one_at_a_time = broker.admin.lock().await;
+            let topic = broker.topic_by_id(id).ok_or(SetConfigError::NotFound)?;
+            let resolved = TopicConfig::resolve(&overrides, &broker.config())?;
+            broker
+                .catalog
+                .set_topic_config(id, overrides)
+                .await
+                .map_err(|error| SetConfigError::Unavailable(broker.catalog_failed(&error)))?;
+            topic.set_config(Arc::new(resolved));
+            Ok(())
+        };
+        self.detached("set topic config", work).await.unwrap_or(Err(SetConfigError::Ended))
+    }
+
+    /// Replaces the settings of something that is not a topic. Settings of
+    /// the broker take effect at once, for topics too.
+    ///
+    /// # Errors
+    /// See [`SetConfigError`].
+    pub async fn set_config(
+        &self,
+        scope: ConfigScope,
+        overrides: Overrides,
+    ) -> Result<(), SetConfigError> {
+        let broker = self.strong().ok_or(SetConfigError::Ended)?;
+        let work = async move {
+            let _one_at_a_time = broker.admin.lock().await;
+            let mut configs = broker.configs.read().clone();
+            if overrides.is_empty() {
+                configs.remove(&scope);
+            } else {
+                configs.insert(scope.clone(), overrides.clone());
+            }
+            let config = dynamic(&broker.config(), &configs, broker.node_id());
+            broker
+                .catalog
+                .set_config(scope, overrides)
+                .await
+                .map_err(|error| SetConfigError::Unavailable(broker.catalog_failed(&error)))?;
+            *broker.configs.write() = configs;
+            for topic in broker.topics() {
+                let (resolved, _) =
+                    TopicConfig::resolve_stored(topic.config().overrides(), &config);
+                topic.set_config(Arc::new(resolved));
+            }
+            broker.groups.set_config(&config);
+            broker.config.store(Arc::new(config));
+            Ok(())
+        };
+        self.detached("set config", work).await.unwrap_or(Err(SetConfigError::Ended))
+    }
+
+    /// The settings of something that is not a topic.
+    #[must_use]
+    pub fn config_overrides(&self, scope: &ConfigScope) -> Overrides {
+        self.configs.read().get(scope).cloned().unwrap_or_default()
+    }
+
+    /// All things with settings of their own, besides topics.
+    #[must_use]
+    pub fn config_scopes(&self) -> Vec<ConfigScope> {
+        self.configs.read().keys().cloned().collect()
+    }
+
+    fn catalog_failed(&self, error: &CatalogError) -> String {
+        tracing::error!(%error, "the catalog was not changed");
+        error.to_string()
+    }
+}

@@ -1,0 +1,198 @@
+//! The log's files: their names, their handles, and what of them still lives.
+//!
+//! A file is named by its id: `00000000000000000042.wal` (frames in arrival
+//! order), `.sorted` (extents rewritten by partition), `.companion` (the
+//! footer of a log file whose writer died before it could write it).
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use millrace_log::frame::FileKind;
+use millrace_types::{FileId, Lsn};
+use parking_lot::RwLock;
+
+use crate::disk::DiskFile;
+
+/// One file that holds extents.
+pub(super) struct LogFile {
+    pub(super) id: FileId,
+    pub(super) kind: FileKind,
+    pub(super) name: String,
+    pub(super) handle: Arc<dyn DiskFile>,
+    first_lsn: AtomicU64,
+    last_lsn: AtomicU64,
+    /// Where its frames end; grows while it is written.
+    data_end: AtomicU64,
+    /// Bytes that a returned sync covers.
+    synced_to: AtomicU64,
+    /// Bytes that the disk has allocated to it.
+    reserved: AtomicU64,
+    /// It has its footer, and takes nothing more.
+    sealed: AtomicBool,
+    /// Its footer stands in a companion.
+    companion: AtomicBool,
+    /// Bytes of extents that a reader can still ask for.
+    live: AtomicU64,
+}
+
+impl LogFile {
+    pub(super) fn new(id: FileId, kind: FileKind, handle: Arc<dyn DiskFile>) -> Self {
+        Self {
+            id,
+            kind,
+            name: name(id, kind),
+            handle,
+            first_lsn: AtomicU64::new(0),
+            last_lsn: AtomicU64::new(0),
+            data_end: AtomicU64::new(0),
+            synced_to: AtomicU64::new(0),
+            reserved: AtomicU64::new(0),
+            sealed: AtomicBool::new(false),
+            companion: AtomicBool::new(false),
+            live: AtomicU64::new(0),
+        }
+    }
+
+    /// The file takes frames from `first` on.
+    pub(super) fn start(&self, first: Lsn) {
+        self.first_lsn.store(first.get(), Ordering::Release);
+    }
+
+    pub(super) fn first_lsn(&self) -> Lsn {
+        Lsn(self.first_lsn.load(Ordering::Acquire))
+    }
+
+    pub(super) fn last_lsn(&self) -> Lsn {
+        Lsn(self.last_lsn.load(Ordering::Acquire))
+    }
+
+    /// Frames up to `last` are written; they end at byte `end`.
+    pub(super) fn set_data_end(&self, end: u64, last: Lsn) {
+        self.data_end.store(end, Ordering::Release);
+        self.last_lsn.store(last.get(), Ordering::Release);
+    }
+
+    pub(super) fn data_end(&self) -> u64 {
+        self.data_end.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_synced_to(&self, position: u64) {
+        self.synced_to.store(position, Ordering::Release);
+    }
+
+    pub(super) fn synced_to(&self) -> u64 {
+        self.synced_to.load(Ordering::Acquire)
+    }
+
+    pub(super) fn reserve(&self, bytes: u64) {
+        self.reserved.store(bytes, Ordering::Release);
+    }
+
+    pub(super) fn reserved(&self) -> u64 {
+        self.reserved.load(Ordering::Acquire)
+    }
+
+    /// The file has its footer and is `length` bytes long.
+    pub(super) fn seal(&self, length: u64) {
+        self.reserve(length);
+        self.sealed.store(true, Ordering::Release);
+    }
+
+    pub(super) fn set_companion(&self) {
+        self.companion.store(true, Ordering::Release);
+    }
+
+    pub(super) fn has_companion(&self) -> bool {
+        self.companion.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_sealed(&self) -> bool {
+        self.sealed.load(Ordering::Acquire)
+    }
+
+    pub(super) fn add_live(&self, bytes: u64) {
+        self.live.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn remove_live(&self, bytes: u64) {
+        // Saturating: dead bytes of a file are counted once, by trimming.
+        let _ = self.live.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |live| {
+            Some(live.saturating_sub(bytes))
+        });
+    }
+
+    pub(super) fn live(&self) -> u64 {
+        self.live.load(Ordering::Relaxed)
+    }
+}
+
+/// The name of file `id`.
+pub(super) fn name(id: FileId, kind: FileKind) -> String {
+    let ending = match kind {
+        FileKind::Wal => "wal",
+        FileKind::Sorted => "sorted",
+        FileKind::Companion => "companion",
+    };
+    format!("{:020}.{ending}", id.get())
+}
+
+/// The id and kind that a name says, for names that are the log's.
+pub(super) fn parse_name(name: &str) -> Option<(FileId, FileKind)> {
+    let (digits, ending) = name.split_once('.')?;
+    let kind = match ending {
+        "wal" => FileKind::Wal,
+        "sorted" => FileKind::Sorted,
+        "companion" => FileKind::Companion,
+        _ => return None,
+    };
+    let all_digits = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
+    all_digits.then(|| digits.parse().ok()).flatten().map(|id| (FileId(id), kind))
+}
+
+/// Every file that holds extents, by id.
+#[derive(Default)]
+pub(super) struct Files {
+    by_id: RwLock<BTreeMap<FileId, Arc<LogFile>>>,
+}
+
+impl Files {
+    pub(super) fn insert(&self, file: Arc<LogFile>) {
+        self.by_id.write().insert(file.id, file);
+    }
+
+    pub(super) fn get(&self, id: FileId) -> Option<Arc<LogFile>> {
+        self.by_id.read().get(&id).cloned()
+    }
+
+    pub(super) fn remove(&self, id: FileId) -> Option<Arc<LogFile>> {
+        self.by_id.write().remove(&id)
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<LogFile>> {
+        self.by_id.read().values().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_ids_are_each_others_inverse() {
+        let written = name(FileId(42), FileKind::Sorted);
+        assert_eq!(written, "00000000000000000042.sorted");
+        assert_eq!(parse_name(&written), Some((FileId(42), FileKind::Sorted)));
+    }
+
+    #[test]
+    fn other_names_are_not_the_logs() {
+        for other in ["catalog.sqlite", "42.wal", "0000000000000000004x.wal", "checkpoint-1"] {
+            assert_eq!(parse_name(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! One partition as the engine holds it: the state machine, the index of where
+//! its extents lie, and who waits for it.
+
+use std::sync::Arc;
+
+use millrace_log::{
+    index::PartitionIndex,
+    partition::{Partition as State, ProducerState},
+    retention::{self, RetentionLimits},
+};
+use millrace_types::{FileId, LeaderEpoch, Offset, Timestamp, TopicPartition};
+use parking_lot::{Mutex, MutexGuard};
+
+use super::watch::Entry;
+
+/// Offsets of a partition that a reader may see: all durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offsets {
+    /// The first offset that can still be read.
+    pub log_start: Offset,
+    /// One past the last durable record.
+    pub high_watermark: Offset,
+    /// One past the last record that a `read_committed` reader may see.
+    pub last_stable: Offset,
+}
+
+/// A range of offsets whose stored bytes fail their checksums.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quarantined {
+    /// First offset of the range.
+    pub first: Offset,
+    /// One past its last offset.
+    pub end: Offset,
+    /// The log file.
+    pub file: FileId,
+    /// Byte position in the file where the bad bytes begin.
+    pub byte: u64,
+}
+
+/// A partition of the log. Shared by those who append, read and maintain.
+#[derive(Debug)]
+pub struct Partition {
+    id: TopicPartition,
+    core: Mutex<Core>,
+}
+
+/// What the partition's lock guards.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) state: State,
+    pub(super) index: PartitionIndex,
+    watchers: Vec<Arc<Entry>>,
+    pub(super) deleted: bool,
+    pub(super) quarantined: Vec<Quarantined>,
+    /// The end of the log could not be proven at the start: appends are
+    /// refused, since they might give an offset out a second time.
+    pub(super) end_unproven: bool,
+}
+
+impl Core {
+    pub(super) fn offsets(&self) -> Offsets {
+        Offsets {
+            log_start: self.state.log_start(),
+            high_watermark: self.state.high_watermark(),
+            last_stable: self.state.last_stable_offset(),
+        }
+    }
+
+    /// The first corrupt range at or behind `offset`.
+    pub(super) fn quarantined_from(&self, offset: Offset) -> Option<&Quarantined> {
+        self.quarantined.iter().filter(|range| range.end > offset).min_by_key(|range| range.first)
+    }
+
+    pub(super) fn add_quarantined(&mut self, range: Quarantined) {
+        if !self.quarantined.contains(&range) {
+            self.quarantined.push(range);
+        }
+    }
+
+    /// Wakes those who watch the partition, and forgets those who left.
+    pub(super) fn notify(&mut self) {
+        self.watchers.retain(Entry::notify);
+    }
+}
+
+impl Partition {
+    /// An empty partition.
+    pub(super) fn new(id: TopicPartition) -> Self {
+        Self::restored(id, State::new(), PartitionIndex::new())
+    }
+
+    pub(super) fn restored(id: TopicPartition, state: State, index: PartitionIndex) -> Self {
+        let core = Core {
+            state,
+            index,
+            watchers: Vec::new(),
+            deleted: false,
+            quarantined: Vec::new(),
+            end_unproven: false,
+        };
+        Self { id, core: Mutex::new(core) }
+    }
+
+    /// Which partition of which topic this is.
+    #[must_use]
+    pub fn id(&self) -> TopicPartition {
+        self.id
+    }
+
+    /// Its durable offsets.
+    #[must_use]
+    pub fn offsets(&self) -> Offsets {
+        self.core.lock().offsets()
+    }
+
+    /// The epoch that appends are stamped with.
+    #[must_use]
+    pub fn leader_epoch(&self) -> LeaderEpoch {
+        self.core.lock().state.leader_epoch()
+    }
+
+    /// The largest epoch at or below `epoch` and where it ends, as
+    /// OffsetForLeaderEpoch answers.
+    #[must_use]
+    pub fn epoch_end(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
+        self.core.lock().state.epoch_end(epoch)
+    }
+
+    /// Logical bytes between the log start and the high watermark.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        self.core.lock().index.bytes()
+    }
+
+    /// The idempotent producers that are remembered, by id.
+    #[must_use]
+    pub fn producers(&self) -> Vec<ProducerState> {
+        self.core.lock().state.producers().collect()
+    }
+
+    /// The log start that `limits` allow at the time `now`, where it moves.
+    #[must_use]
+    pub fn expired(&self, limits: RetentionLimits, now: Timestamp) -> Option<Offset> {
+        let core = self.core.lock();
+        retention::expired(&core.index, limits, now)
+    }
+
+    /// Whether its topic was deleted.
+    #[must_use]
+    pub fn is_deleted(&self) -> bool {
+        self.core.lock().deleted
+    }
+
+    /// Ranges that cannot be read.
+    #[must_use]
+    pub fn quarantined(&self) -> Vec<Quarantined> {
+        self.core.lock().quarantined.clone()
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Core> {
+        self.core.lock()
+    }
+
+    pub(super) fn add_watcher(&self, entry: Arc<Entry>) {
+        self.core.lock().watchers.push(entry);
+    }
+
+    pub(super) fn remove_watcher(&self, entry: &Arc<Entry>) {
+        self.core.lock().watchers.retain(|held| !Arc::ptr_eq(held, entry));
+    }
+}

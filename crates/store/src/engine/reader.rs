@@ -1,0 +1,459 @@
+//! Reading: from an offset to bytes in the cache or on the disk.
+//!
+//! A read asks the index which extents follow the offset, takes their bytes
+//! from cached blocks without a copy, and goes to the disk, on a thread that
+//! may block, only for what is missing. What comes from the disk is verified
+//! batch by batch before anyone sees it.
+
+use std::{
+    ops::ControlFlow,
+    sync::{Arc, atomic::Ordering},
+};
+
+use bytes::Bytes;
+use millrace_log::{
+    batch::{BatchHeader, HEADER_LEN},
+    frame,
+    index::{IndexEntry, Located, Lookup, PartitionIndex},
+};
+use millrace_types::{ErrorKind, FileId, Offset, Timestamp, TopicPartition};
+use tokio::sync::oneshot;
+
+use super::{
+    Engine, OnCorruption,
+    files::LogFile,
+    partition::{Offsets, Partition, Quarantined},
+};
+use crate::{
+    BLOCK,
+    aligned::AlignedBuffer,
+    blocks::{BLOCK_BYTES, Block},
+    cache::BlockKey,
+    disk::DiskError,
+};
+
+/// Blocks that are read at once, beginning with the one that was missing.
+const READ_AHEAD_BLOCKS: u64 = 4;
+
+/// What was read.
+#[derive(Debug, Default)]
+pub struct Read {
+    /// The partition's offsets when it was read.
+    pub offsets: Offsets,
+    /// Whole batches, in order; one may be in several pieces.
+    pub records: Vec<Bytes>,
+    /// Bytes in all.
+    pub bytes: usize,
+    /// Batches in all.
+    pub batches: usize,
+}
+
+/// Why nothing was read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// The offset is below the log start or beyond the high watermark.
+    #[error("the offset is out of range")]
+    OutOfRange(Offsets),
+    /// The stored bytes at the offset fail their checksum.
+    #[error(
+        "log file {file} fails its checksum at byte {byte} (partition {partition}, offsets {first} \
+         to {last}); restore it from a backup, or set on_corruption = \"skip\" to go on behind it"
+    )]
+    Corrupt {
+        /// The log file.
+        file: FileId,
+        /// Where the bad bytes begin.
+        byte: u64,
+        /// Whose they are.
+        partition: TopicPartition,
+        /// First offset that is lost.
+        first: Offset,
+        /// Last offset that is lost.
+        last: Offset,
+    },
+    /// The topic is gone.
+    #[error("the topic is deleted")]
+    Deleted,
+    /// No memory is free, or the disk failed to read.
+    #[error("the records cannot be read now: {0}")]
+    Unavailable(String),
+}
+
+impl ReadError {
+    /// What the caller can do about it.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::OutOfRange(_) => ErrorKind::Invalid,
+            Self::Corrupt { .. } => ErrorKind::Corrupt,
+            Self::Deleted => ErrorKind::NotFound,
+            Self::Unavailable(_) => ErrorKind::Unavailable,
+        }
+    }
+
+    fn corrupt(partition: TopicPartition, range: &Quarantined) -> Self {
+        Self::Corrupt {
+            file: range.file,
+            byte: range.byte,
+            partition,
+            first: range.first,
+            last: Offset(range.end.get() - 1),
+        }
+    }
+}
+
+impl From<DiskError> for ReadError {
+    fn from(error: DiskError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+/// What a read wants, by the index.
+enum Plan {
+    Slices(Offsets, Vec<Located>),
+    /// Entries of this file must be loaded first.
+    Load(FileId),
+}
+
+/// What to read of a partition.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    from: Offset,
+    bytes_max: usize,
+    at_least_one: bool,
+    /// Leave out what is at or beyond the last stable offset.
+    committed: bool,
+}
+
+impl Engine {
+    /// Reads whole batches of `partition`, beginning with the one that holds
+    /// `from`, up to `bytes_max` bytes; the first in any case if
+    /// `at_least_one`. With `committed`, stops at the last stable offset.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn read(
+        self: &Arc<Self>,
+        partition: &Arc<Partition>,
+        from: Offset,
+        bytes_max: usize,
+        at_least_one: bool,
+        committed: bool,
+    ) -> Result<Read, ReadError> {
+        let wanted = Wanted { from, bytes_max, at_least_one, committed };
+        if let Plan::Slices(offsets, slices) = self.plan(partition, wanted)?
+            && let Some(read) = self.cached(offsets, &slices)
+        {
+            return Ok(read);
+        }
+        let (engine, partition) = (Arc::clone(self), Arc::clone(partition));
+        self.blocking(move || engine.read_blocking(&partition, wanted)).await
+    }
+
+    /// [`Self::read`] on a thread that may block.
+    pub(super) fn read_blocking(
+        &self,
+        partition: &Arc<Partition>,
+        wanted: Wanted,
+    ) -> Result<Read, ReadError> {
+        loop {
+            match self.plan(partition, wanted)? {
+                Plan::Load(file) => self.load_entries(partition, file)?,
+                Plan::Slices(offsets, slices) => {
+                    match self.fetch(partition, offsets, &slices)? {
+                        ControlFlow::Break(read) => return Ok(read),
+                        // A range was found corrupt: the plan changes.
+                        ControlFlow::Continue(()) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// The first batch whose largest timestamp is `time` or later: its first
+    /// readable offset.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn first_batch_at(
+        self: &Arc<Self>,
+        partition: &Arc<Partition>,
+        time: Timestamp,
+    ) -> Result<Option<Offset>, ReadError> {
+        let found = self
+            .look_up(partition, move |index| index.lookup_time(time, index.log_start()))
+            .await?;
+        Ok(found.map(|entry| entry.base_offset))
+    }
+
+    /// The first batch with the largest timestamp of all, and that timestamp.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn batch_of_max_timestamp(
+        self: &Arc<Self>,
+        partition: &Arc<Partition>,
+    ) -> Result<Option<(Offset, Timestamp)>, ReadError> {
+        let found = self.look_up(partition, PartitionIndex::lookup_max_timestamp).await?;
+        Ok(found.map(|entry| (entry.base_offset, entry.max_timestamp)))
+    }
+
+    /// Asks the index, and loads what it needs for the answer.
+    async fn look_up(
+        self: &Arc<Self>,
+        partition: &Arc<Partition>,
+        ask: impl for<'a> Fn(&'a PartitionIndex) -> Lookup<'a>,
+    ) -> Result<Option<IndexEntry>, ReadError> {
+        loop {
+            let file = {
+                let core = partition.lock();
+                if core.deleted {
+                    return Err(ReadError::Deleted);
+                }
+                match ask(&core.index) {
+                    Lookup::Found(mut run) => return Ok(run.next().map(|found| found.entry)),
+                    Lookup::Load(file) => file,
+                    Lookup::BeforeStart | Lookup::AtEnd => return Ok(None),
+                }
+            };
+            let (engine, partition) = (Arc::clone(self), Arc::clone(partition));
+            self.blocking(move || engine.load_entries(&partition, file)).await?;
+        }
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let (answer, answered) = oneshot::channel();
+        // The reader may have left; then nobody wants the answer.
+        self.env.blocking(Box::new(move || drop(answer.send(work()))));
+        answered.await.unwrap_or_else(|_| Err(ReadError::Unavailable("stopping".into())))
+    }
+
+    /// Every batch of `partition` from `from` on, for recovery of hidden state.
+    pub(super) fn read_all(
+        &self,
+        partition: &Arc<Partition>,
+        mut from: Offset,
+        mut each: impl FnMut(Timestamp, &[u8]),
+    ) -> Result<(), ReadError> {
+        loop {
+            let wanted = Wanted { from, bytes_max: 1 << 20, at_least_one: true, committed: false };
+            let read = self.read_blocking(partition, wanted)?;
+            if read.batches == 0 {
+                return Ok(());
+            }
+            let bytes = read.records.concat();
+            for batch in millrace_log::batch::batches(&bytes) {
+                let Ok((header, bytes)) = batch else { break };
+                if let Some(next) = header.next_offset() {
+                    from = from.max(next);
+                }
+                each(header.max_timestamp, bytes);
+            }
+        }
+    }
+
+    fn plan(&self, partition: &Partition, wanted: Wanted) -> Result<Plan, ReadError> {
+        let core = partition.lock();
+        if core.deleted {
+            return Err(ReadError::Deleted);
+        }
+        let offsets = core.offsets();
+        if wanted.from < offsets.log_start || wanted.from > offsets.high_watermark {
+            return Err(ReadError::OutOfRange(offsets));
+        }
+        let end = if wanted.committed { offsets.last_stable } else { offsets.high_watermark };
+        let mut at = wanted.from;
+        let mut end = end;
+        match core.quarantined_from(at) {
+            Some(range) if range.first > at => end = end.min(range.first),
+            Some(range) => match self.options.on_corruption {
+                OnCorruption::Stop => return Err(ReadError::corrupt(partition.id(), range)),
+                OnCorruption::Skip => {
+                    self.stats.corrupt_skipped.fetch_add(1, Ordering::Relaxed);
+                    at = range.end;
+                }
+            },
+            None => {}
+        }
+        let slices = match core.index.lookup(at) {
+            Lookup::Load(file) if at < end => return Ok(Plan::Load(file)),
+            Lookup::Found(run) => run.take_bytes(wanted.bytes_max as u64, end, wanted.at_least_one),
+            Lookup::Load(_) | Lookup::BeforeStart | Lookup::AtEnd => Vec::new(),
+        };
+        Ok(Plan::Slices(offsets, slices))
+    }
+
+    /// All of the slices, if the cache has them.
+    fn cached(&self, offsets: Offsets, slices: &[Located]) -> Option<Read> {
+        let mut read = Read { offsets, ..Read::default() };
+        let mut held: Option<(BlockKey, Block)> = None;
+        for slice in slices {
+            self.cut_out(slice, &mut held, |key| self.cache.get(key), &mut read.records)?;
+            read.bytes += slice.entry.len as usize;
+            read.batches += 1;
+        }
+        Some(read)
+    }
+
+    /// Appends the bytes of one batch, as they lie in blocks. `held` is the
+    /// last block, which neighbours share.
+    fn cut_out(
+        &self,
+        slice: &Located,
+        held: &mut Option<(BlockKey, Block)>,
+        mut get: impl FnMut(BlockKey) -> Option<Block>,
+        pieces: &mut Vec<Bytes>,
+    ) -> Option<()> {
+        let mut position = u64::from(slice.entry.position);
+        let mut left = slice.entry.len as usize;
+        while left > 0 {
+            let (key, within) = BlockKey::of(slice.file, position);
+            if held.as_ref().is_none_or(|(at, _)| *at != key) {
+                *held = Some((key, get(key)?));
+            }
+            let len = left.min(BLOCK_BYTES - within);
+            let (_, block) = held.as_ref()?;
+            pieces.push(block.bytes(within..within + len)?);
+            position += len as u64;
+            left -= len;
+        }
+        Some(())
+    }
+
+    /// The slices from cache or disk. `Continue` when one turned out corrupt
+    /// and the partition now knows.
+    fn fetch(
+        &self,
+        partition: &Partition,
+        offsets: Offsets,
+        slices: &[Located],
+    ) -> Result<ControlFlow<Read>, ReadError> {
+        let mut read = Read { offsets, ..Read::default() };
+        let mut held = None;
+        for slice in slices {
+            let mut pieces = Vec::new();
+            let mut failed = None;
+            let load = |key| {
+                self.cache
+                    .get(key)
+                    .or_else(|| self.load_block(key).map_err(|error| failed = Some(error)).ok())
+            };
+            if self.cut_out(slice, &mut held, load, &mut pieces).is_none() {
+                // A cached block may end short of what was written since.
+                held = None;
+                pieces.clear();
+                let load = |key| self.load_block(key).map_err(|error| failed = Some(error)).ok();
+                let again = self.cut_out(slice, &mut held, load, &mut pieces);
+                if again.is_none() {
+                    if read.batches > 0 {
+                        break;
+                    }
+                    return Err(failed.unwrap_or_else(|| {
+                        ReadError::Unavailable("the log file is shorter than its index".into())
+                    }));
+                }
+            }
+            if !is_sound(&slice.entry, &pieces) {
+                self.quarantine(partition, slice);
+                return Ok(ControlFlow::Continue(()));
+            }
+            read.bytes += slice.entry.len as usize;
+            read.batches += 1;
+            read.records.append(&mut pieces);
+        }
+        self.stats.cold_reads.fetch_add(1, Ordering::Relaxed);
+        Ok(ControlFlow::Break(read))
+    }
+
+    fn quarantine(&self, partition: &Partition, slice: &Located) {
+        let range = Quarantined {
+            first: slice.entry.base_offset,
+            end: slice.entry.next_offset(),
+            file: slice.file,
+            byte: u64::from(slice.entry.position),
+        };
+        tracing::error!(error = %ReadError::corrupt(partition.id(), &range), "stored bytes are corrupt");
+        let mut core = partition.lock();
+        core.add_quarantined(range);
+    }
+
+    /// Reads a block, and those behind it that a reader will want next.
+    fn load_block(&self, key: BlockKey) -> Result<Block, ReadError> {
+        let file = self
+            .files
+            .get(key.file)
+            .ok_or_else(|| ReadError::Unavailable("its log file has gone; try again".into()))?;
+        let mut first = None;
+        for ahead in 0..READ_AHEAD_BLOCKS {
+            let key = BlockKey { block: key.block + ahead, ..key };
+            let start = key.block * BLOCK_BYTES as u64;
+            let end = file.data_end();
+            if start >= end || (ahead > 0 && self.cache.contains(key)) {
+                break;
+            }
+            let Some(mut writer) = self.cache.take() else { break };
+            let len = usize::try_from(end - start).unwrap_or(BLOCK_BYTES).min(BLOCK_BYTES);
+            writer.fill_from(len.next_multiple_of(BLOCK), |target| {
+                file.handle.read_at(start, target)
+            })?;
+            writer.publish();
+            self.cache.insert_cold(key, writer.share());
+            first.get_or_insert_with(|| writer.share());
+        }
+        first.ok_or_else(|| ReadError::Unavailable("no memory is free for reading".into()))
+    }
+
+    /// Brings the index entries of one file and partition back to memory.
+    fn load_entries(&self, partition: &Partition, id: FileId) -> Result<(), ReadError> {
+        let file = self
+            .files
+            .get(id)
+            .ok_or_else(|| ReadError::Unavailable("its log file has gone; try again".into()))?;
+        let entries = self.footer_entries(&file, partition.id())?;
+        partition.lock().index.install(id, &entries);
+        Ok(())
+    }
+
+    fn footer_entries(
+        &self,
+        file: &LogFile,
+        partition: TopicPartition,
+    ) -> Result<Vec<IndexEntry>, ReadError> {
+        let footer = file.footer(&*self.disk)?;
+        let Some(entry) = footer.find(partition) else { return Ok(Vec::new()) };
+        let range = entry.extents_range(&footer.trailer);
+        let bytes = file.read_footer_bytes(&*self.disk, range)?;
+        let extents = frame::decode_extents(&footer.trailer, entry, &bytes)
+            .map_err(|error| ReadError::Unavailable(format!("log file {}: {error}", file.name)))?;
+        Ok(extents.iter().map(IndexEntry::of).collect())
+    }
+}
+
+/// Whether bytes from the disk are the batch that the index names.
+fn is_sound(entry: &IndexEntry, pieces: &[Bytes]) -> bool {
+    let mut head = Vec::with_capacity(HEADER_LEN);
+    for piece in pieces {
+        let want = (HEADER_LEN - head.len()).min(piece.len());
+        head.extend_from_slice(piece.get(..want).unwrap_or_default());
+    }
+    let Ok(header) = BatchHeader::parse(&head) else { return false };
+    let crc = pieces.iter().fold(0, |crc, piece| crc32c::crc32c_append(crc, piece));
+    header.base_offset == entry.base_offset && header.len == entry.len as usize && crc == entry.crc
+}
+
+/// Aligned bytes of a file that cover `start..end`, and where `start` is in
+/// them.
+pub(super) fn read_aligned(
+    handle: &dyn crate::disk::DiskFile,
+    start: u64,
+    end: u64,
+) -> Result<(AlignedBuffer, usize), DiskError> {
+    let from = start / BLOCK as u64 * BLOCK as u64;
+    let len = usize::try_from(end.next_multiple_of(BLOCK as u64) - from).unwrap_or(usize::MAX);
+    let mut buffer = AlignedBuffer::zeroed(len);
+    handle.read_at(from, &mut buffer)?;
+    Ok((buffer, usize::try_from(start - from).unwrap_or(0)))
+}

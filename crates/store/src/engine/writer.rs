@@ -1,0 +1,376 @@
+//! The log writer: takes sealed frames, writes and syncs them, and publishes
+//! what they hold. One thread runs it; no other code writes frames.
+//!
+//! Invariant: `synced_to` of a frame names only bytes whose sync had returned
+//! before the frame was sealed, and an extent is published only after the
+//! sync (or, with `flush=os`, the write) that covers it.
+
+use std::{
+    collections::BTreeMap,
+    io::IoSlice,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use millrace_log::{
+    batch::{self, BatchHeader},
+    frame::{self, Extent, FooterInfo},
+    records,
+};
+use millrace_types::{Lsn, Timestamp, TopicId, TopicPartition};
+
+use super::{
+    Engine, Flush, Gathering,
+    files::LogFile,
+    gather::{Frame, Refused},
+};
+use crate::{
+    aligned::AlignedBuffer,
+    blocks::{BLOCK_BYTES, Block},
+    cache::BlockKey,
+    disk::DiskError,
+};
+
+/// A file that takes no more frames and wants its footer.
+pub(super) struct Finished {
+    pub(super) file: Arc<LogFile>,
+    pub(super) extents: Vec<Extent>,
+    pub(super) last_lsn: Lsn,
+    pub(super) data_end: u64,
+}
+
+/// With nothing to write for this long, a mark is written.
+const MARK_AFTER: Duration = Duration::from_secs(1);
+/// So much waiting is worth a commit, whatever the meter says.
+const COMMIT_BYTES: u64 = 1 << 20;
+/// With `flush=os`, the log is synced behind the acknowledgements this often.
+const LAZY_SYNC_BYTES: u64 = 64 << 20;
+
+/// What the writer remembers from step to step.
+#[derive(Debug, Default)]
+pub struct WriterState {
+    /// Bytes were synced that no frame's `synced_to` names yet.
+    unmarked: bool,
+    /// With `flush=os`: bytes written since the last sync.
+    unsynced_bytes: u64,
+}
+
+impl Engine {
+    /// Runs the log writer until the engine ends or stops. Blocks; give it a
+    /// thread of its own.
+    pub fn run_writer(&self) {
+        let mut state = WriterState::default();
+        let mut meter = Meter::new(self.options.commits_per_second_max);
+        loop {
+            match self.wait_for_work() {
+                Work::Frames => {
+                    meter.take(|| self.gather.lock().gather.pending_bytes() >= COMMIT_BYTES);
+                    self.write_step(&mut state);
+                }
+                Work::Idle => self.idle_step(&mut state),
+                Work::Over => return,
+            }
+        }
+    }
+
+    fn wait_for_work(&self) -> Work {
+        let mut gathering = self.gather.lock();
+        loop {
+            if gathering.ended {
+                return Work::Over;
+            }
+            if gathering.has_work() {
+                return Work::Frames;
+            }
+            if gathering.stopping {
+                return Work::Over;
+            }
+            gathering.writer_waits = true;
+            let timed_out = self.work.wait_for(&mut gathering, MARK_AFTER).timed_out();
+            gathering.writer_waits = false;
+            if timed_out && !gathering.has_work() {
+                return Work::Idle;
+            }
+        }
+    }
+
+    /// Writes, syncs and publishes all that is gathered.
+    pub fn write_step(&self, state: &mut WriterState) {
+        let (frames, finished) = {
+            let mut gathering = self.gather.lock();
+            if gathering.ended {
+                return;
+            }
+            if !gathering.gather.is_empty() && self.seal(&mut gathering).is_err() {
+                // Room for the tables was made with the payload's.
+                unreachable!("a frame with extents has room for its tables");
+            }
+            let frames = gathering.gather.take_sealed();
+            (frames, std::mem::take(&mut gathering.finished))
+        };
+        self.room.notify_waiters();
+        if let Err(error) = self.write_all(frames, finished, state) {
+            self.end(&error);
+        }
+    }
+
+    /// Nothing was written for a while: says in the log what is synced, so
+    /// that recovery can tell a torn frame from a rotten one.
+    pub fn idle_step(&self, state: &mut WriterState) {
+        let result = self.sync_lazily(state, 1).and_then(|()| {
+            if !state.unmarked {
+                return Ok(());
+            }
+            let sealed = {
+                let mut gathering = self.gather.lock();
+                let fits = gathering.gather.end_with(0) <= gathering.gather.file().reserved();
+                fits && self.seal(&mut gathering) != Err(Refused::Behind)
+            };
+            if sealed {
+                self.write_step(state);
+                state.unmarked = false;
+            }
+            Ok(())
+        });
+        if let Err(error) = result {
+            self.end(&error);
+        }
+    }
+
+    fn write_all(
+        &self,
+        frames: Vec<Frame>,
+        finished: Vec<Finished>,
+        state: &mut WriterState,
+    ) -> Result<(), DiskError> {
+        let mut finished = finished.into_iter().peekable();
+        let mut frames = frames.into_iter().peekable();
+        while let Some(first) = frames.next() {
+            while let Some(ended) = finished.next_if(|ended| ended.file.id < first.file.id) {
+                self.write_footer(&ended, state)?;
+            }
+            let file = Arc::clone(&first.file);
+            let mut group = vec![first];
+            while let Some(frame) = frames.next_if(|frame| frame.file.id == file.id) {
+                group.push(frame);
+            }
+            self.write_group(&file, &group, state)?;
+            self.publish(&file, group);
+        }
+        for ended in finished {
+            self.write_footer(&ended, state)?;
+        }
+        Ok(())
+    }
+
+    /// Writes consecutive frames of one file by one call, and syncs them.
+    fn write_group(
+        &self,
+        file: &Arc<LogFile>,
+        group: &[Frame],
+        state: &mut WriterState,
+    ) -> Result<(), DiskError> {
+        let (Some(first), Some(last)) = (group.first(), group.last()) else { return Ok(()) };
+        let (start, end) = (first.position, last.position + last.len);
+        let blocks: BTreeMap<u64, &Block> = group
+            .iter()
+            .flat_map(|frame| frame.blocks.iter().map(|(number, block)| (*number, block)))
+            .collect();
+        let slices: Vec<IoSlice<'_>> =
+            pieces(&blocks, start, end).into_iter().map(IoSlice::new).collect();
+        file.handle.write_at(start, &slices)?;
+        let bytes = end - start;
+        self.stats.commits.fetch_add(1, Ordering::Relaxed);
+        self.stats.bytes_written.fetch_add(bytes, Ordering::Relaxed);
+        file.set_data_end(end, last.lsn);
+        state.unsynced_bytes += bytes;
+        match self.options.flush {
+            Flush::Fsync => self.sync(file, end, state),
+            Flush::Os => self.sync_lazily(state, LAZY_SYNC_BYTES),
+        }
+    }
+
+    fn sync(&self, file: &LogFile, end: u64, state: &mut WriterState) -> Result<(), DiskError> {
+        let started = Instant::now();
+        file.handle.sync()?;
+        let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.stats.flush_micros.fetch_add(micros, Ordering::Relaxed);
+        self.stats.syncs.fetch_add(1, Ordering::Relaxed);
+        state.unsynced_bytes = 0;
+        state.unmarked = true;
+        file.set_synced_to(end);
+        let mut gathering = self.gather.lock();
+        if gathering.gather.file().id == file.id {
+            gathering.gather.synced_to = end;
+        }
+        Ok(())
+    }
+
+    /// With `flush=os`: syncs once `bytes` wait for it.
+    fn sync_lazily(&self, state: &mut WriterState, bytes: u64) -> Result<(), DiskError> {
+        if state.unsynced_bytes < bytes {
+            return Ok(());
+        }
+        let file = Arc::clone(self.gather.lock().gather.file());
+        self.sync(&file, file.data_end(), state)
+    }
+
+    /// Seals a file: its footer, then a sync, before any frame of the next.
+    fn write_footer(&self, ended: &Finished, state: &mut WriterState) -> Result<(), DiskError> {
+        let info = FooterInfo {
+            file: ended.file.id,
+            incarnation: self.incarnation,
+            data_end: ended.data_end,
+            first_lsn: ended.file.first_lsn(),
+            last_lsn: ended.last_lsn,
+        };
+        let mut extents = ended.extents.clone();
+        extents.sort_by_key(Extent::order);
+        let footer = frame::encode_footer(ended.data_end, info, &extents, &[]);
+        let bytes = AlignedBuffer::padded(&footer);
+        ended.file.handle.write_at(ended.data_end, &[IoSlice::new(&bytes)])?;
+        let length = ended.data_end + bytes.len() as u64;
+        ended.file.handle.set_length(length)?;
+        ended.file.handle.sync()?;
+        ended.file.seal(length);
+        self.stats.bytes_written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        state.unsynced_bytes = 0;
+        for group in extents.chunk_by(|a, b| a.partition == b.partition) {
+            let partition = group
+                .first()
+                .and_then(|extent| self.partitions.read().get(&extent.partition).cloned());
+            if let Some(partition) = partition {
+                partition.lock().index.seal(ended.file.id);
+            }
+        }
+        self.ask_for_maintenance();
+        Ok(())
+    }
+
+    /// Lets readers see frames that are durable now.
+    fn publish(&self, file: &Arc<LogFile>, group: Vec<Frame>) {
+        let mut durable = Lsn(0);
+        for frame in group {
+            for (number, block) in &frame.blocks {
+                self.cache.insert_hot(BlockKey { file: file.id, block: *number }, block.clone());
+            }
+            self.stats.payload_bytes.fetch_add(frame.payload_bytes, Ordering::Relaxed);
+            file.add_live(frame.payload_bytes);
+            let mut hidden = Vec::new();
+            for group in frame.extents.chunk_by(|(a, _), (b, _)| a.partition == b.partition) {
+                let Some((_, partition)) = group.first() else { continue };
+                let mut core = partition.lock();
+                for (extent, _) in group {
+                    core.state.committed(extent);
+                    if core.deleted {
+                        file.remove_live(u64::from(extent.len));
+                    } else {
+                        core.index.push(file.id, extent);
+                    }
+                    if extent.partition.topic.is_hidden() {
+                        hidden.push(*extent);
+                    }
+                }
+                core.notify();
+            }
+            // Hidden state is applied in log order, before anyone hears that
+            // the frame is durable.
+            hidden.sort_by_key(|extent| extent.position);
+            let blocks: BTreeMap<u64, &Block> =
+                frame.blocks.iter().map(|(number, block)| (*number, block)).collect();
+            for extent in hidden {
+                let start = u64::from(extent.position);
+                let bytes = pieces(&blocks, start, start + u64::from(extent.len)).concat();
+                self.apply_hidden(extent.partition, extent.append_time, &bytes);
+            }
+            durable = frame.lsn;
+        }
+        self.durable.advance(durable);
+    }
+
+    /// Takes in the records of one batch of a hidden partition.
+    pub(super) fn apply_hidden(&self, id: TopicPartition, time: Timestamp, bytes: &[u8]) {
+        let Ok(header) = BatchHeader::parse(bytes) else { return };
+        let body = bytes.get(batch::HEADER_LEN..).unwrap_or_default();
+        for record in records::records(&header, body) {
+            let Ok(record) = record else {
+                tracing::error!(partition = %id, offset = %header.base_offset,
+                    "a record of hidden state cannot be read");
+                return;
+            };
+            let Some(value) = record.value else { continue };
+            if id.topic == TopicId::META {
+                self.apply_meta(value);
+            } else if let Some(state) = self.hidden.get(&id.topic) {
+                state.apply(value, time);
+            }
+        }
+    }
+
+    /// Stops the writer after all that is gathered.
+    pub fn stop_writer(&self) {
+        self.gather.lock().stopping = true;
+        self.work.notify_all();
+    }
+}
+
+impl Gathering {
+    fn has_work(&self) -> bool {
+        !self.gather.is_empty() || !self.gather.sealed.is_empty() || !self.finished.is_empty()
+    }
+}
+
+enum Work {
+    Frames,
+    Idle,
+    Over,
+}
+
+/// The bytes of a file from `start` to `end`, as they lie in its blocks.
+pub(super) fn pieces<'a>(blocks: &BTreeMap<u64, &'a Block>, start: u64, end: u64) -> Vec<&'a [u8]> {
+    let size = BLOCK_BYTES as u64;
+    let mut pieces = Vec::new();
+    let mut position = start;
+    while position < end {
+        let number = position / size;
+        let until = end.min((number + 1) * size);
+        let within = usize::try_from(position - number * size).unwrap_or(0);
+        let len = usize::try_from(until - position).unwrap_or(0);
+        let piece = blocks.get(&number).and_then(|block| block.slice(within..within + len));
+        let Some(piece) = piece else { unreachable!("a sealed frame is in its blocks") };
+        pieces.push(piece);
+        position = until;
+    }
+    pieces
+}
+
+/// A token bucket of commits: an idle log commits at once, a busy one gathers.
+struct Meter {
+    per_second: f64,
+    tokens: f64,
+    burst: f64,
+    last: Instant,
+}
+
+impl Meter {
+    fn new(per_second: u32) -> Self {
+        let per_second = f64::from(per_second.max(1));
+        let burst = (per_second / 50.0).max(1.0);
+        Self { per_second, tokens: burst, burst, last: Instant::now() }
+    }
+
+    /// Takes a token, waiting for one unless `enough` is gathered already.
+    fn take(&mut self, enough: impl Fn() -> bool) {
+        let now = Instant::now();
+        self.tokens += now.duration_since(self.last).as_secs_f64() * self.per_second;
+        self.tokens = self.tokens.min(self.burst);
+        self.last = now;
+        if self.tokens < 1.0 && !enough() {
+            std::thread::sleep(Duration::from_secs_f64((1.0 - self.tokens) / self.per_second));
+            // The time slept bought the token; it must not be counted again.
+            self.last = Instant::now();
+            self.tokens = 1.0;
+        }
+        self.tokens = (self.tokens - 1.0).max(0.0);
+    }
+}
