@@ -14,7 +14,7 @@ use axum::routing::get;
 use millrace_broker::metrics::Metrics;
 
 /// How far the server is in its life.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Readiness(AtomicU8);
 
 /// A stage of the server's life.
@@ -30,16 +30,23 @@ pub(crate) enum Stage {
 }
 
 impl Readiness {
+    /// A server that has yet to recover.
+    pub(crate) fn new() -> Self {
+        Self(AtomicU8::new(Stage::Recovering as u8))
+    }
+
     /// Moves to `stage`.
     pub(crate) fn set(&self, stage: Stage) {
         self.0.store(stage as u8, Ordering::Relaxed);
     }
 
     fn answer(&self) -> (StatusCode, &'static str) {
-        match self.0.load(Ordering::Relaxed) {
-            0 => (StatusCode::SERVICE_UNAVAILABLE, "recovering\n"),
-            1 => (StatusCode::OK, "ready\n"),
-            _ => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
+        let stages = [Stage::Recovering, Stage::Serving, Stage::Stopping];
+        let now = self.0.load(Ordering::Relaxed);
+        match stages.into_iter().find(|stage| *stage as u8 == now) {
+            Some(Stage::Serving) => (StatusCode::OK, "ready\n"),
+            Some(Stage::Recovering) => (StatusCode::SERVICE_UNAVAILABLE, "recovering\n"),
+            Some(Stage::Stopping) | None => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
         }
     }
 }

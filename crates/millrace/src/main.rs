@@ -4,8 +4,7 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 asked for something that can't be.
 
-#![allow(dead_code, reason = "the broker that reads the settings is not wired yet")]
-
+mod announce;
 mod cli;
 mod endpoints;
 mod env;
@@ -15,6 +14,7 @@ mod logging;
 mod serve;
 mod settings;
 mod signals;
+mod sockets;
 
 use std::process::ExitCode;
 

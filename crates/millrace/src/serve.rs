@@ -1,27 +1,41 @@
 //! `millrace serve`: starts everything in order, and stops it in the opposite
 //! one.
 //!
-//! Invariant: `endpoints.json` appears only when clients are served, and
-//! nothing is bound before the settings are known to be good.
+//! Invariant: nothing is bound before the settings are known to be good, and
+//! `endpoints.json` appears only once clients are served. It is touched only
+//! by who holds the data directory's lock.
 
-use std::io::{self, Write as _};
-use std::net::SocketAddr;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use millrace_broker::config::{BrokerConfig, ConfigError, Given};
 use millrace_broker::metrics::{Build, Metrics};
+use millrace_broker::{Drivers, EngineOptions, Supervisor};
+use millrace_kafka::{Front, Listener};
+use millrace_store::catalog::sqlite::SqliteCatalog;
+use millrace_store::disk::Disk as _;
+use millrace_store::disk::os::{DirectIo, OsDisk};
+use millrace_store::env::Env;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
+use crate::announce::Announcement;
 use crate::cli::ServeArgs;
+use crate::env::TokioEnv;
 use crate::http::{self, Readiness, Stage, View};
-use crate::settings::{BoundKafka, HostPort, LogFormat, Settings, SettingsError};
+use crate::settings::{BoundKafka, Flush, OnCorruption, Own, Settings, SettingsError};
 use crate::signals::Signals;
+use crate::sockets::{BindError, Sockets};
 use crate::{endpoints, files_open, logging};
 
 /// How often the warning about open addresses is repeated.
 const WARNING_PERIOD: Duration = Duration::from_secs(3600);
+
+/// The number by which clients know the one broker that there is.
+const NODE_ID: i32 = 1;
 
 /// Why the server did not start, or did not stop well.
 #[derive(Debug, thiserror::Error)]
@@ -29,15 +43,18 @@ pub(crate) enum ServeError {
     /// Settings that can't be.
     #[error(transparent)]
     Settings(#[from] SettingsError),
+    /// Settings under Kafka's names that contradict each other.
+    #[error(transparent)]
+    KafkaSettings(#[from] ConfigError),
     /// A setting that only its user can judge.
     #[error("{0}")]
     Usage(String),
     /// An address that can't be listened on.
-    #[error("can't listen on {address} (setting {setting}): {why}; choose another with {flag}")]
-    Bind { setting: &'static str, flag: &'static str, address: HostPort, why: io::Error },
+    #[error(transparent)]
+    Bind(#[from] BindError),
     /// The data directory can't be used.
     #[error("can't use the data directory {} (setting data_dir): {why}", dir.display())]
-    DataDir { dir: std::path::PathBuf, why: io::Error },
+    DataDir { dir: PathBuf, why: Box<dyn std::error::Error + Send + Sync> },
     /// What the operating system refuses.
     #[error("can't {what}: {why}")]
     System { what: &'static str, why: io::Error },
@@ -47,9 +64,17 @@ impl ServeError {
     /// 2 where other flags or settings would help, 1 otherwise.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Settings(_) | Self::Usage(_) => 2,
-            _ => 1,
+            Self::Settings(_) | Self::KafkaSettings(_) | Self::Usage(_) => 2,
+            Self::Bind(_) | Self::DataDir { .. } | Self::System { .. } => 1,
         }
+    }
+
+    fn data_dir<E>(dir: &Path) -> impl Fn(E) -> Self
+    where
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        let dir = dir.to_owned();
+        move |why| Self::DataDir { dir: dir.clone(), why: Box::new(why) }
     }
 }
 
@@ -59,6 +84,7 @@ impl ServeError {
 /// See [`ServeError`]; after a stop that was asked for, none.
 pub(crate) fn run(args: ServeArgs) -> Result<(), ServeError> {
     let settings = Settings::new(&args.layers()?)?;
+    BrokerConfig::new(&Given::default(), settings.kafka.clone())?;
     logging::start(settings.own.log_format, &settings.own.log_level).map_err(ServeError::Usage)?;
     files_open::raise_limit();
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
@@ -77,87 +103,161 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), ServeError> {
 async fn serve(settings: Settings) -> Result<(), ServeError> {
     let mut signals =
         Signals::new().map_err(|why| ServeError::System { what: "handle signals", why })?;
-    let dir = settings.own.data_dir.clone();
-    let in_dir = |why| ServeError::DataDir { dir: dir.clone(), why };
-    std::fs::create_dir_all(&dir).map_err(in_dir)?;
-    endpoints::remove(&dir).map_err(in_dir)?;
-
+    let dir = std::path::absolute(&settings.own.data_dir);
+    let dir = dir.unwrap_or_else(|_| settings.own.data_dir.clone());
+    let (disk, direct_io) = open_disk(&dir)?;
     let metrics = Arc::new(Metrics::new());
     describe_process(&metrics, &settings);
-    let Sockets { kafka, http, http_address } = Sockets::bind(&settings).await?;
-    let bound: Vec<BoundKafka> = kafka.iter().map(|(_, bound)| bound.clone()).collect();
-    let readiness = Arc::new(Readiness::default());
-    let (stop, stopping) = watch::channel(false);
-    let view = View { metrics: Arc::clone(&metrics), readiness: Arc::clone(&readiness) };
-    let http = tokio::spawn(serve_http(http, view, stopping.clone()));
+    let sockets = Sockets::bind(&settings).await?;
+    let (bound, http_address) = (sockets.kafka_bound(), sockets.http_address);
 
-    endpoints::write(&dir, &bound, http_address).map_err(in_dir)?;
+    let readiness = Arc::new(Readiness::new());
+    let (stop_http, http_stopping) = watch::channel(false);
+    let view = View { metrics: Arc::clone(&metrics), readiness: Arc::clone(&readiness) };
+    let http = tokio::spawn(serve_http(sockets.http, view, stopped(http_stopping)));
+
+    let config = broker_config(&settings, &dir, &bound)?;
+    let front = Front::new(millrace_kafka::Settings::new(&config), Arc::clone(&metrics));
+    let supervisor = start_broker(&settings.own, config, &dir, disk, metrics).await?;
+    let (stop_kafka, kafka_stopping) = watch::channel(false);
+    let mut fronts = JoinSet::new();
+    for (socket, bound) in sockets.kafka {
+        let supervisor = Arc::clone(&supervisor);
+        let brokers = Arc::new(move || supervisor.current());
+        let stopping = stopped(kafka_stopping.clone());
+        let listener = listener(bound);
+        fronts.spawn(millrace_kafka::serve(
+            socket,
+            listener,
+            brokers,
+            Arc::clone(&front),
+            stopping,
+        ));
+    }
+
+    endpoints::write(&dir, &bound, http_address).map_err(ServeError::data_dir(&dir))?;
     readiness.set(Stage::Serving);
-    announce(&settings, &bound, http_address);
+    let (data_dir, direct_io) = (dir.as_path(), &direct_io);
+    let announcement = Announcement { data_dir, direct_io, kafka: &bound, http: http_address };
+    announcement.make(settings.own.log_format);
     if settings.own.open_to_others() {
         tokio::spawn(warn_of_open_addresses());
     }
 
-    let name = signals.next().await;
-    tracing::info!(
-        signal = name,
-        "stopping: finishing what is in flight; a second signal stops at once"
-    );
+    let signal = signals.next().await;
+    tracing::info!(signal, "stopping: finishing what is in flight; a second signal stops at once");
+    tokio::spawn(stop_at_once(signals));
     readiness.set(Stage::Stopping);
-    tokio::spawn(async move {
-        signals.next().await;
-        tracing::warn!("stopped at once by a second signal");
-        std::process::exit(1);
-    });
-    endpoints::remove(&dir).map_err(in_dir)?;
-    stop.send_replace(true);
-    if http.await.is_err() {
-        tracing::error!("the HTTP server failed");
+    endpoints::remove(&dir).map_err(ServeError::data_dir(&dir))?;
+    stop_kafka.send_replace(true);
+    while let Some(ended) = fronts.join_next().await {
+        log_failure("a Kafka listener", ended);
     }
+    supervisor.shutdown().await;
+    stop_http.send_replace(true);
+    log_failure("the HTTP server", http.await);
     tracing::info!("stopped");
     Ok(())
 }
 
-/// Everything that is listened on, bound before anything is served.
-struct Sockets {
-    kafka: Vec<(TcpListener, BoundKafka)>,
-    http: TcpListener,
-    http_address: SocketAddr,
+/// The data directory, with what a dead server left in it for scripts removed.
+fn open_disk(dir: &Path) -> Result<(OsDisk, DirectIo), ServeError> {
+    let disk = OsDisk::open(dir).map_err(ServeError::data_dir(dir))?;
+    // Whoever holds the lock may be serving, and then the file is its own.
+    let lock = disk.lock().map_err(ServeError::data_dir(dir))?;
+    endpoints::remove(dir).map_err(ServeError::data_dir(dir))?;
+    let direct_io = disk.direct_io().clone();
+    drop(lock);
+    Ok((disk, direct_io))
 }
 
-impl Sockets {
-    async fn bind(settings: &Settings) -> Result<Self, ServeError> {
-        let mut kafka = Vec::new();
-        for listen in &settings.own.kafka_listen.0 {
-            let (socket, address) = bind("kafka_listen", "--kafka-listen", &listen.bind).await?;
-            kafka.push((socket, listen.bound(address)));
-        }
-        let (http, http_address) =
-            bind("http_listen", "--http-listen", &settings.own.http_listen).await?;
-        Ok(Self { kafka, http, http_address })
+async fn start_broker(
+    own: &Own,
+    config: BrokerConfig,
+    dir: &Path,
+    disk: OsDisk,
+    metrics: Arc<Metrics>,
+) -> Result<Arc<Supervisor>, ServeError> {
+    let env: Arc<dyn Env> = Arc::new(TokioEnv::new());
+    let catalog = SqliteCatalog::open(dir, Arc::clone(&env)).map_err(ServeError::data_dir(dir))?;
+    let drivers = Drivers { env, disk: Arc::new(disk), catalog: Arc::new(catalog), metrics };
+    let settings = millrace_broker::Settings {
+        config,
+        engine: engine_options(own),
+        node_id: NODE_ID,
+        partitions_max: u32::try_from(own.partitions_max).unwrap_or(u32::MAX),
+    };
+    Supervisor::start(drivers, settings).await.map_err(ServeError::data_dir(dir))
+}
+
+fn engine_options(own: &Own) -> EngineOptions {
+    let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    EngineOptions {
+        flush: match own.flush {
+            Flush::Fsync => millrace_broker::Flush::Fsync,
+            Flush::Os => millrace_broker::Flush::Os,
+        },
+        on_corruption: match own.on_corruption {
+            OnCorruption::Stop => millrace_broker::OnCorruption::Stop,
+            OnCorruption::Skip => millrace_broker::OnCorruption::Skip,
+        },
+        file_bytes: own.log_file_bytes,
+        cache_bytes: own.cache_bytes,
+        commits_per_second_max: u32::try_from(own.commits_per_second_max).unwrap_or(u32::MAX),
+        pending_bytes_max: own.pending_bytes_max,
+        index_entries_max: size(own.index_entries_max),
+        reserve_bytes: own.reserve_bytes,
+        producers_max: size(own.producers_max),
     }
 }
 
-async fn bind(
-    setting: &'static str,
-    flag: &'static str,
-    address: &HostPort,
-) -> Result<(TcpListener, SocketAddr), ServeError> {
-    let failed = |why| ServeError::Bind { setting, flag, address: address.clone(), why };
-    let socket = TcpListener::bind((address.host.as_str(), address.port)).await.map_err(failed)?;
-    let bound = socket.local_addr().map_err(failed)?;
-    Ok((socket, bound))
+/// Kafka's settings, with those that ours decide.
+fn broker_config(
+    settings: &Settings,
+    dir: &Path,
+    bound: &[BoundKafka],
+) -> Result<BrokerConfig, ConfigError> {
+    let given = Given {
+        node_id: NODE_ID,
+        data_dir: dir.display().to_string(),
+        listeners: bound.iter().map(|l| format!("{}://{}", l.name, l.address)).collect(),
+        advertised_listeners: bound
+            .iter()
+            .map(|l| format!("{}://{}", l.name, l.advertised))
+            .collect(),
+    };
+    BrokerConfig::new(&given, settings.kafka.clone())
 }
 
-async fn serve_http(socket: TcpListener, view: View, mut stopping: watch::Receiver<bool>) {
-    let stopped = async move {
-        // An error means that the sender is gone, which is a stop too.
-        stopping.wait_for(|stop| *stop).await.ok();
-    };
-    if let Err(error) =
-        axum::serve(socket, http::router(view)).with_graceful_shutdown(stopped).await
-    {
+fn listener(bound: BoundKafka) -> Listener {
+    Listener { name: bound.name, host: bound.advertised.host, port: bound.advertised.port }
+}
+
+async fn serve_http(
+    socket: TcpListener,
+    view: View,
+    stopped: impl Future<Output = ()> + Send + 'static,
+) {
+    let served = axum::serve(socket, http::router(view)).with_graceful_shutdown(stopped);
+    if let Err(error) = served.await {
         tracing::error!(%error, "the HTTP server failed");
+    }
+}
+
+async fn stopped(mut stopping: watch::Receiver<bool>) {
+    // An error means that the sender is gone, which is a stop too.
+    stopping.wait_for(|stop| *stop).await.ok();
+}
+
+async fn stop_at_once(mut signals: Signals) {
+    signals.next().await;
+    tracing::warn!("stopped at once by a second signal");
+    std::process::exit(1);
+}
+
+fn log_failure(what: &str, ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "{what} failed");
     }
 }
 
@@ -172,37 +272,6 @@ fn describe_process(metrics: &Metrics, settings: &Settings) {
 /// The commit of the build, where the builder said it.
 fn commit() -> &'static str {
     option_env!("MILLRACE_BUILD_COMMIT").unwrap_or("unknown")
-}
-
-/// Tells the person who started it what there is and how to stop it.
-fn announce(settings: &Settings, kafka: &[BoundKafka], http: SocketAddr) {
-    let version = env!("CARGO_PKG_VERSION");
-    let dir = std::path::absolute(&settings.own.data_dir);
-    let dir = dir.as_deref().unwrap_or(&settings.own.data_dir);
-    if settings.own.log_format == LogFormat::Json {
-        let kafka: Vec<String> = kafka.iter().map(|listen| listen.advertised.to_string()).collect();
-        let kafka = kafka.join(",");
-        tracing::info!(version, data_dir = %dir.display(), kafka, %http, "serving");
-        return;
-    }
-    // Nobody reading it is no reason not to serve.
-    io::stdout().write_all(announcement(version, dir, kafka, http).as_bytes()).ok();
-}
-
-fn announcement(version: &str, dir: &Path, kafka: &[BoundKafka], http: SocketAddr) -> String {
-    let mut text = format!("Millrace {version} is serving.\n  data   {}\n", dir.display());
-    for BoundKafka { name, address, advertised } in kafka {
-        let name = if kafka.len() > 1 { format!(" ({name})") } else { String::new() };
-        let bound = address.to_string();
-        let bound = if *advertised.to_string() == bound {
-            String::new()
-        } else {
-            format!(", listening on {bound}")
-        };
-        text.push_str(&format!("  Kafka  {advertised}{name}{bound}\n"));
-    }
-    text.push_str(&format!("  HTTP   http://{http}/metrics\nStop it with Ctrl-C.\n"));
-    text
 }
 
 async fn warn_of_open_addresses() {

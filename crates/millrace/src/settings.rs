@@ -98,6 +98,27 @@ own_settings! {
     producers_max: u64 = "100000" in (1, 100_000_000), "pairs of producer id and partition",
         "Idempotent producers whose last batches are remembered, to recognise retries.",
         "When millrace_broker_producers_refused_total grows.";
+    index_entries_max: u64 = "2000000" in (10_000, 1_000_000_000), "entries, about 40 bytes each",
+        "Batches whose place on disk is held in memory; those of old files are read back on demand.",
+        "Up where old records are read often, down where memory is short.";
+    cache_bytes: u64 = "134217728" in (8_388_608, 1_099_511_627_776), "bytes",
+        "Memory for blocks of the log, so that readers near the end need no disk.",
+        "Up where consumers lag by more than this and memory is free.";
+    log_file_bytes: u64 = "268435456" in (16_777_216, 4_294_967_296), "bytes",
+        "Size at which a log file is sealed: space comes back in whole files.",
+        "Up where many gigabytes are kept, to have fewer files.";
+    commits_per_second_max: u64 = "1000" in (1, 1_000_000), "commits a second",
+        "Flushes above which records gather into larger ones.",
+        "Down on a slow disk, up where each microsecond counts more than the processor.";
+    pending_bytes_max: u64 = "16777216" in (1_048_576, 17_179_869_184), "bytes",
+        "Records that may wait for the disk before producers have to.",
+        "Up where bursts are large and memory is free.";
+    reserve_bytes: u64 = "16777216" in (1_048_576, 1_099_511_627_776), "bytes",
+        "Space set aside so that deleting works on a full disk.",
+        "Up where topics are many and the disk often full.";
+    partitions_max: u64 = "100000" in (1, 10_000_000), "partitions",
+        "Partitions of all topics.",
+        "Down where clients create topics and memory is short.";
     worker_threads: u64 = "0" in (0, 1024), "threads, 0 for one a core",
         "Threads that serve connections.",
         "When other processes need some of the cores.";

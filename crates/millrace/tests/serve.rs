@@ -138,6 +138,34 @@ fn endpoints_of_a_dead_server_are_not_taken_for_ours() {
 }
 
 #[test]
+fn a_second_server_on_a_directory_leaves_the_first_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let arguments = ["--kafka-listen", FREE, "--http-listen", FREE];
+    let mut server = Server::start(&mut command(dir.path(), &arguments));
+    let before = endpoints(dir.path());
+    let output = command(dir.path(), &arguments).output().unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(message.contains(&format!("process {}", server.child.id())), "{message}");
+    assert_eq!(message.lines().count(), 1, "{message}");
+    assert_eq!(endpoints(dir.path()), before);
+    server.signal("TERM");
+    assert_eq!(server.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn it_starts_again_after_it_was_killed() {
+    let dir = tempfile::tempdir().unwrap();
+    let arguments = ["--kafka-listen", FREE, "--http-listen", FREE];
+    let mut first = Server::start(&mut command(dir.path(), &arguments));
+    first.child.kill().unwrap();
+    first.child.wait().unwrap();
+    assert_eq!(endpoints(dir.path())["pid"], first.child.id(), "it had no chance to remove it");
+    let second = Server::start(&mut command(dir.path(), &arguments));
+    assert_eq!(endpoints(dir.path())["pid"], second.child.id());
+}
+
+#[test]
 fn a_taken_address_is_named_with_the_flag_that_helps() {
     let taken = std::net::TcpListener::bind(FREE).unwrap();
     let address = taken.local_addr().unwrap().to_string();

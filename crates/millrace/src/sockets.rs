@@ -1,0 +1,58 @@
+//! Everything that is listened on, bound before anything is served.
+
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::net::TcpListener;
+
+use crate::settings::{BoundKafka, HostPort, Settings};
+
+/// An address that can't be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("can't listen on {address} (setting {setting}): {why}; choose another with {flag}")]
+pub(crate) struct BindError {
+    setting: &'static str,
+    flag: &'static str,
+    address: HostPort,
+    why: io::Error,
+}
+
+/// Bound sockets with their addresses.
+pub(crate) struct Sockets {
+    pub(crate) kafka: Vec<(TcpListener, BoundKafka)>,
+    pub(crate) http: TcpListener,
+    pub(crate) http_address: SocketAddr,
+}
+
+impl Sockets {
+    /// Binds all addresses of the settings.
+    ///
+    /// # Errors
+    /// The first that can't be had.
+    pub(crate) async fn bind(settings: &Settings) -> Result<Self, BindError> {
+        let mut kafka = Vec::new();
+        for listen in &settings.own.kafka_listen.0 {
+            let (socket, address) = bind("kafka_listen", "--kafka-listen", &listen.bind).await?;
+            kafka.push((socket, listen.bound(address)));
+        }
+        let (http, http_address) =
+            bind("http_listen", "--http-listen", &settings.own.http_listen).await?;
+        Ok(Self { kafka, http, http_address })
+    }
+
+    /// The addresses for Kafka clients.
+    pub(crate) fn kafka_bound(&self) -> Vec<BoundKafka> {
+        self.kafka.iter().map(|(_, bound)| bound.clone()).collect()
+    }
+}
+
+async fn bind(
+    setting: &'static str,
+    flag: &'static str,
+    address: &HostPort,
+) -> Result<(TcpListener, SocketAddr), BindError> {
+    let failed = |why| BindError { setting, flag, address: address.clone(), why };
+    let socket = TcpListener::bind((address.host.as_str(), address.port)).await.map_err(failed)?;
+    let bound = socket.local_addr().map_err(failed)?;
+    Ok((socket, bound))
+}
