@@ -121,9 +121,8 @@ impl LogFile {
 
     pub(super) fn remove_live(&self, bytes: u64) {
         // Saturating: dead bytes of a file are counted once, by trimming.
-        let _ = self.live.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |live| {
-            Some(live.saturating_sub(bytes))
-        });
+        let less = |live: u64| Some(live.saturating_sub(bytes));
+        let _before = self.live.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
     pub(super) fn live(&self) -> u64 {
@@ -167,10 +166,6 @@ impl Files {
 
     pub(super) fn get(&self, id: FileId) -> Option<Arc<LogFile>> {
         self.by_id.read().get(&id).cloned()
-    }
-
-    pub(super) fn remove(&self, id: FileId) -> Option<Arc<LogFile>> {
-        self.by_id.write().remove(&id)
     }
 
     pub(super) fn all(&self) -> Vec<Arc<LogFile>> {

@@ -481,7 +481,7 @@ impl Engine {
     pub async fn ended(&self) {
         let mut ended = self.ended.subscribe();
         // The sender lives in self: waiting cannot fail while self is borrowed.
-        let _ = ended.wait_for(|ended| *ended).await;
+        drop(ended.wait_for(|ended| *ended).await);
     }
 
     /// Whether this incarnation is over.

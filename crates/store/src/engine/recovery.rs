@@ -37,7 +37,7 @@ use super::{
     maintain::Requests,
     partition::{Partition, Quarantined},
     reader::read_aligned,
-    scan::{self, Found, Hole},
+    scan::{self, ExtentBytes, Found, Hole},
 };
 use crate::{
     BLOCK,
@@ -363,7 +363,7 @@ fn next_file_id(disk: &dyn Disk) -> Result<u64, OpenError> {
 
 /// What moves from dead files into the first frame of the new one.
 struct Copied {
-    extents: Vec<(Extent, Vec<u8>)>,
+    extents: Vec<ExtentBytes>,
     frames: usize,
     /// The number of the new first frame.
     lsn: Lsn,

@@ -29,8 +29,6 @@ pub(super) struct Found {
 pub(super) struct Hole {
     /// Where it begins.
     pub(super) byte: u64,
-    /// The frame before it.
-    pub(super) after: Lsn,
 }
 
 /// What a file holds.
@@ -72,7 +70,7 @@ pub(super) fn scan(file: &dyn DiskFile, id: FileId) -> Result<Scan, DiskError> {
             position = found.header.end();
             scan.frames.push(found);
         } else {
-            scan.holes.push(Hole { byte: position, after: last });
+            scan.holes.push(Hole { byte: position });
             position = next;
         }
     }
@@ -164,11 +162,14 @@ fn find_after(
     Ok(None)
 }
 
+/// An extent with its bytes.
+pub(super) type ExtentBytes = (Extent, Vec<u8>);
+
 /// Whether the payload of a frame is whole, and its bytes if so.
 pub(super) fn payload(
     file: &dyn DiskFile,
     found: &Found,
-) -> Result<Option<Vec<(Extent, Vec<u8>)>>, DiskError> {
+) -> Result<Option<Vec<ExtentBytes>>, DiskError> {
     let start = found.header.payload_position();
     let end = start + u64::from(found.header.payload_len);
     let (buffer, skip) = super::reader::read_aligned(file, start, end)?;

@@ -117,23 +117,20 @@ impl Engine {
     /// Nothing was written for a while: says in the log what is synced, so
     /// that recovery can tell a torn frame from a rotten one.
     pub fn idle_step(&self, state: &mut WriterState) {
-        let result = self.sync_lazily(state, 1).and_then(|()| {
-            if !state.unmarked {
-                return Ok(());
-            }
-            let sealed = {
-                let mut gathering = self.gather.lock();
-                let fits = gathering.gather.end_with(0) <= gathering.gather.file().reserved();
-                fits && self.seal(&mut gathering) != Err(Refused::Behind)
-            };
-            if sealed {
-                self.write_step(state);
-                state.unmarked = false;
-            }
-            Ok(())
-        });
-        if let Err(error) = result {
-            self.end(&error);
+        if let Err(error) = self.sync_lazily(state, 1) {
+            return self.end(&error);
+        }
+        if !state.unmarked {
+            return;
+        }
+        let sealed = {
+            let mut gathering = self.gather.lock();
+            let fits = gathering.gather.end_with(0) <= gathering.gather.file().reserved();
+            fits && self.seal(&mut gathering) != Err(Refused::Behind)
+        };
+        if sealed {
+            self.write_step(state);
+            state.unmarked = false;
         }
     }
 
