@@ -222,7 +222,10 @@ impl GroupCoordinator {
         let random = uuid::Builder::from_u128(
             u128::from(self.env.random_u64()) << 64 | u128::from(self.env.random_u64()),
         );
-        let member_uuid = random.with_version(uuid::Version::Random).into_uuid();
+        let member_uuid = random
+            .with_variant(uuid::Variant::RFC4122)
+            .with_version(uuid::Version::Random)
+            .into_uuid();
         let request = JoinRequest { member_uuid, ..request };
         let reply = self.ask(|groups, token, now| groups.join(&request, token, now));
         answer(reply, |reply| match reply {

@@ -1,7 +1,5 @@
 //! Joins: who is taken in, under which id, and whether that needs a rebalance.
 
-use std::sync::Arc;
-
 use super::{
     super::{
         config::NEW_MEMBER_JOIN_TIMEOUT_MS,
@@ -251,11 +249,18 @@ impl Group {
     }
 }
 
+/// Longest reason of a client's that is repeated, in characters: as much as
+/// Kafka's clients send.
+const REASON_MAX: usize = 255;
+
 /// Our reason for a rebalance, and the client's.
 fn reason(ours: &str, request: &JoinRequest) -> String {
-    let theirs: Option<&Arc<str>> = request.reason.as_ref();
-    match theirs.map(|reason| &**reason).filter(|reason| !reason.is_empty()) {
-        Some(theirs) => format!("{ours}; client reason: {theirs}"),
+    let theirs = request.reason.as_deref().filter(|reason| !reason.is_empty());
+    match theirs {
+        Some(theirs) => {
+            let theirs: String = theirs.chars().take(REASON_MAX).collect();
+            format!("{ours}; client reason: {theirs}")
+        }
         None => ours.to_owned(),
     }
 }

@@ -250,6 +250,9 @@ impl Group {
 /// Most names of members in one reason.
 const NAMES_MAX: usize = 10;
 
+/// Longest reason of a client's that is repeated, in characters.
+const REASON_MAX: usize = 255;
+
 /// Who left, in words; `None` if nobody did.
 fn reason(members: &[LeavingMember], results: &[Result<(), MembershipError>]) -> Option<String> {
     let left = |(member, result): (&LeavingMember, &Result<(), MembershipError>)| {
@@ -259,7 +262,7 @@ fn reason(members: &[LeavingMember], results: &[Result<(), MembershipError>]) ->
         };
         let why = member.reason.as_deref().filter(|reason| !reason.is_empty());
         result.is_ok().then(|| match why {
-            Some(why) => format!("{name} ({why})"),
+            Some(why) => format!("{name} ({})", why.chars().take(REASON_MAX).collect::<String>()),
             None => name.to_owned(),
         })
     };

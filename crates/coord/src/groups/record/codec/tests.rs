@@ -8,7 +8,38 @@ fn the_bytes_are_as_documented() {
     let deleted = GroupRecord::GroupDeleted { group: "g".into() };
     assert_eq!(deleted.encode(), [1, 2, 1, b'g']);
 
+    let group = GroupRecord::Group {
+        group: "g".into(),
+        metadata: GroupMetadata {
+            generation: 2,
+            protocol_type: Some("c".into()),
+            protocol_name: Some("r".into()),
+            leader: Some("m".into()),
+            state_since: Some(Timestamp(-1)),
+            members: vec![MemberMetadata {
+                member: "m".into(),
+                instance: None,
+                client_id: "i".into(),
+                client_host: "h".into(),
+                rebalance_timeout_ms: 300,
+                session_timeout_ms: 1,
+                subscription: Bytes::from_static(b"s"),
+                assignment: Bytes::new(),
+            }],
+        },
+    };
+    let mut bytes = vec![1, 1, 1, b'g', 4, 1, 1, b'c', 1, 1, b'r', 1, 1, b'm', 1, 1, 1];
+    bytes.extend([1, b'm', 0, 1, b'i', 1, b'h', 0xd8, 4, 2, 1, b's', 0]);
+    assert_eq!(group.encode(), bytes);
+
     let topic = TopicId([9; 16]);
+    let deleted = GroupRecord::TopicDeleted { topic };
+    assert_eq!(deleted.encode(), [vec![1, 5], vec![9; 16]].concat());
+
+    let partitions = vec![TopicPartition::new(topic, PartitionId(3))];
+    let deleted = GroupRecord::OffsetsDeleted { group: "g".into(), partitions };
+    assert_eq!(deleted.encode(), [vec![1, 4, 1, b'g', 1], vec![9; 16], vec![1, 6]].concat());
+
     let committed = GroupRecord::OffsetsCommitted {
         group: "g".into(),
         offsets: vec![(
