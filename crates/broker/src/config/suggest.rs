@@ -1,7 +1,14 @@
 //! A guess at what a mistyped name was meant to be.
 
+/// Longer names are not guessed at: the work grows with the length, and names
+/// come from the network.
+const LEN_MAX: usize = 100;
+
 /// The nearest of `names` to `name`, if it is near enough to be meant.
 pub(super) fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    if name.len() > LEN_MAX {
+        return None;
+    }
     let worst = (name.len() / 4).clamp(1, 4);
     let by_distance = names.map(|known| (distance(name, known), known));
     by_distance.filter(|(far, _)| *far <= worst).min().map(|(_, known)| known)

@@ -16,7 +16,7 @@ use crate::codec::create_topics_request::{
 use crate::codec::create_topics_response::{
     CreatableTopicConfigs, CreatableTopicResult, CreateTopicsResponseData,
 };
-use crate::codec::{self, ErrorCode};
+use crate::codec::{self, ErrorCode, KafkaString};
 use crate::context::Call;
 use crate::errors;
 use crate::failure::{Failure, outcome, topic_name};
@@ -199,7 +199,7 @@ fn configs(call: &Call, overrides: &Overrides) -> Vec<CreatableTopicConfigs> {
     let entries = config::describe::topic(overrides, &call.broker().config());
     let shown = entries.into_iter().map(|entry| {
         CreatableTopicConfigs::default()
-            .with_name(codec::wire_str(entry.name))
+            .with_name(KafkaString::from_static(entry.name))
             .with_value(entry.value.as_deref().map(codec::wire_str))
             .with_read_only(entry.read_only)
             .with_config_source(entry.source.id())

@@ -304,7 +304,7 @@ pub static TABLE: &[Api] = &[
     row!(InitProducerId, 0, 5, now!(init_producer_id)),
     row!(OffsetForLeaderEpoch, 2, 4, now!(offset_for_leader_epoch)),
     // Ten settings and their documentation for eight bytes that name a group.
-    row!(DescribeConfigs, 1, 4, now!(describe_configs)).costing(512),
+    row!(DescribeConfigs, 1, 4, answer!(describe_configs)).costing(512),
     row!(AlterConfigs, 0, 2, answer!(alter_configs)),
     row!(AlterReplicaLogDirs, 1, 2, now!(alter_replica_log_dirs)),
     row!(DescribeLogDirs, 1, 5, now!(describe_log_dirs)),

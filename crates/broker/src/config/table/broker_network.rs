@@ -35,6 +35,8 @@ pub(super) const NETWORK: &[Setting] = &[
         .doc("How long an authentication is good for."),
     boolean("controlled.shutdown.enable").or("true").kept("a stop always drains")
         .doc("Whether a stopping broker hands its partitions over first."),
+    int("delete.records.purgatory.purge.interval.requests").or("1").unit_is("requests").kept(NO_PURGATORY)
+        .doc("Requests between two cleanings of the purgatory of DeleteRecords."),
     int("fetch.max.bytes").or("57671680").min(1024)
         .doc("Most bytes of records in one fetch response."),
     int("fetch.purgatory.purge.interval.requests").or("1000").unit_is("requests").kept(NO_PURGATORY)
@@ -76,8 +78,6 @@ pub(super) const NETWORK: &[Setting] = &[
         .doc("Roles of the process."),
     int("producer.purgatory.purge.interval.requests").or("1000").unit_is("requests").kept(NO_PURGATORY)
         .doc("Requests between two cleanings of the produce purgatory."),
-    int("delete.records.purgatory.purge.interval.requests").or("1").unit_is("requests").kept(NO_PURGATORY)
-        .doc("Requests between two cleanings of the purgatory of DeleteRecords."),
     long("queued.max.request.bytes").or("-1").kept("the server's pools bound the memory of requests")
         .doc("Most bytes of requests that wait."),
     int("queued.max.requests").or("500").min(1).unit_is("requests").kept("each connection has its own bounded queue")

@@ -68,7 +68,10 @@ pub(super) fn all(scope: Scope) -> impl Iterator<Item = &'static Setting> + Clon
 /// # Errors
 /// [`ConfigError::Unknown`], with the nearest name that exists.
 pub(super) fn find(scope: Scope, name: &str) -> Result<&'static Setting, ConfigError> {
-    let found = all(scope).find(|setting| setting.name == name);
+    let found = tables(scope).iter().find_map(|table| {
+        let row = table.binary_search_by(|setting| setting.name.cmp(name)).ok()?;
+        table.get(row)
+    });
     found.ok_or_else(|| {
         let suggestion = nearest(name, all(scope).map(|setting| setting.name));
         ConfigError::Unknown { scope, name: name.into(), suggestion: suggestion.map(Into::into) }

@@ -12,7 +12,7 @@ fn resource(kind: i8, name: &str, keys: Option<&[&str]>) -> DescribeConfigsResou
         .with_configuration_keys(keys)
 }
 
-fn describe_one(
+async fn described(
     broker: &std::sync::Arc<Broker>,
     version: i16,
     resource: DescribeConfigsResource,
@@ -22,7 +22,7 @@ fn describe_one(
         .with_resources(vec![resource])
         .with_include_synonyms(true)
         .with_include_documentation(version >= 3);
-    let response = handle(&call, request).unwrap();
+    let response = handle(&call, request).await.unwrap();
     testing::over_the_wire(&call, &response).results.remove(0)
 }
 
@@ -30,7 +30,7 @@ fn describe_one(
 async fn a_topics_settings_come_with_their_sources() {
     let broker = Broker::in_memory();
     testing::topic(&broker, "t", 1).await;
-    let result = describe_one(&broker, 4, resource(TOPIC, "t", Some(&["retention.bytes"])));
+    let result = described(&broker, 4, resource(TOPIC, "t", Some(&["retention.bytes"]))).await;
     assert_eq!((result.error_code, result.error_message), (0, None));
     assert_eq!((result.resource_type, result.resource_name), (TOPIC, wire_str("t")));
     let [config] = result.configs.as_slice() else { panic!("asked for one") };
@@ -47,7 +47,7 @@ async fn no_keys_and_an_empty_list_of_keys_mean_all() {
     for version in 1..=4 {
         for keys in [None, Some([].as_slice())] {
             assert_eq!(
-                describe_one(&broker, version, resource(TOPIC, "t", keys)).configs.len(),
+                described(&broker, version, resource(TOPIC, "t", keys)).await.configs.len(),
                 33
             );
         }
@@ -57,7 +57,7 @@ async fn no_keys_and_an_empty_list_of_keys_mean_all() {
 #[tokio::test]
 async fn the_broker_shows_what_it_was_started_with() {
     let broker = Broker::in_memory_with(&[("num.partitions", "4")]);
-    let result = describe_one(&broker, 4, resource(BROKER, "1", None));
+    let result = described(&broker, 4, resource(BROKER, "1", None)).await;
     let value = |name: &str| {
         let config = result.configs.iter().find(|config| config.name.as_str() == name).unwrap();
         (config.value.as_ref().unwrap().to_string(), config.config_source, config.read_only)
@@ -66,15 +66,15 @@ async fn the_broker_shows_what_it_was_started_with() {
     assert_eq!(value("listeners"), ("PLAINTEXT://127.0.0.1:9092".into(), 4, true));
     assert_eq!(value("log.dirs"), ("/data".into(), 4, true));
     assert_eq!(value("message.max.bytes"), ("1048588".into(), 5, false));
-    assert!(describe_one(&broker, 4, resource(BROKER, "", None)).configs.is_empty());
+    assert!(described(&broker, 4, resource(BROKER, "", None)).await.configs.is_empty());
 }
 
 #[tokio::test]
 async fn groups_and_client_metrics_are_described_before_they_exist() {
     let broker = Broker::in_memory();
-    assert_eq!(describe_one(&broker, 4, resource(GROUP, "g", None)).configs.len(), 17);
-    assert_eq!(describe_one(&broker, 4, resource(CLIENT_METRICS, "m", None)).configs.len(), 3);
-    assert_eq!(describe_one(&broker, 4, resource(BROKER_LOGGER, "1", None)).error_code, 0);
+    assert_eq!(described(&broker, 4, resource(GROUP, "g", None)).await.configs.len(), 17);
+    assert_eq!(described(&broker, 4, resource(CLIENT_METRICS, "m", None)).await.configs.len(), 3);
+    assert_eq!(described(&broker, 4, resource(BROKER_LOGGER, "1", None)).await.error_code, 0);
 }
 
 #[tokio::test]
@@ -103,8 +103,25 @@ async fn what_cannot_be_described_says_why() {
         (GROUP, "", ErrorCode::InvalidRequest, "Group name must not be empty"),
         (3, "x", ErrorCode::InvalidRequest, "Unknown resource type 3"),
     ] {
-        let result = describe_one(&broker, 4, resource(kind, name, None));
+        let result = described(&broker, 4, resource(kind, name, None)).await;
         let text = result.error_message.unwrap();
         assert_eq!((result.error_code, text.as_str()), (code.code(), message));
     }
+}
+
+#[tokio::test]
+async fn an_answer_has_a_limit() {
+    let broker = Broker::in_memory();
+    let call = testing::call(&broker, ApiKey::DescribeConfigs, 4);
+    let groups = (0..20_000).map(|n| resource(GROUP, &n.to_string(), None));
+    let request = DescribeConfigsRequestData::default()
+        .with_resources(groups.collect())
+        .with_include_synonyms(true)
+        .with_include_documentation(true);
+    let response = handle(&call, request).await.unwrap();
+    assert!(response.encoded_len(4).unwrap() < 2 * DESCRIBED_BYTES_MAX);
+    let first = response.results.first().unwrap();
+    assert_eq!((first.error_code, first.configs.len()), (0, 17));
+    let last = response.results.last().unwrap();
+    assert_eq!(last.error_code, ErrorCode::InvalidRequest.code());
 }
