@@ -179,3 +179,6 @@ fn log_panic(ended: Result<(), tokio::task::JoinError>) {
         tracing::error!(%error, "a request handler panicked; its connection was closed");
     }
 }
+
+#[cfg(test)]
+mod tests;

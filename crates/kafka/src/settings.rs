@@ -76,7 +76,7 @@ impl Default for Settings {
             response_bytes_max: 64 * 1024 * 1024,
             send_timeout: Duration::from_secs(30),
             receive_timeout: Duration::from_secs(30),
-            drain_timeout: Duration::from_secs(5),
+            drain_timeout: Duration::from_secs(2),
             fetch_sessions_max: 1000,
             fetch_max_bytes: 55 * 1024 * 1024,
         }

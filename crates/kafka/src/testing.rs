@@ -10,7 +10,7 @@ use bytes::BytesMut;
 use millrace_broker::{Broker, NewTopic};
 use millrace_types::TopicName;
 
-pub(crate) use self::client::{Client, Setup, batch, request_frame};
+pub(crate) use self::client::{Client, Setup, batch, request_frame, response_body};
 use crate::api;
 use crate::codec::{ApiKey, Decode, Encode};
 use crate::context::{Call, Context, Front, Listener};

@@ -28,7 +28,7 @@ pub(crate) use self::receive::ReceiveError;
 use self::receive::{Frame, Receive};
 use self::send::Send;
 use crate::api::{self, Api, Refusal};
-use crate::codec::{self, CodecError};
+use crate::codec::{self, CodecError, KafkaString};
 use crate::context::{Call, Context};
 
 /// Why a connection ended.
@@ -97,6 +97,8 @@ struct Connection<S> {
     stream: S,
     context: Arc<Context>,
     receive: Receive,
+    /// What the client called itself last, in memory of its own.
+    client_id: Option<KafkaString>,
     /// A request that may not begin yet.
     staged: Option<Frame>,
     queue: Queue,
@@ -111,7 +113,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let receive = Receive::new(front.memory.clone(), front.settings.socket_request_max_bytes);
         let queue = Queue::new(Arc::clone(&context.broker), Arc::clone(&front.metrics));
         let (send, input, clock) = (Send::default(), Input::Open, Clock::new());
-        Self { stream, context, receive, staged: None, queue, send, input, clock }
+        Self { stream, context, receive, client_id: None, staged: None, queue, send, input, clock }
     }
 
     fn stop(&mut self) {
@@ -183,10 +185,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             api,
             version,
             correlation_id: header.correlation_id,
-            client_id: header.client_id,
+            client_id: self.own_client_id(header.client_id),
         };
         self.queue.begin(api, version, (api.start)(call, payload), permit);
         Ok(true)
+    }
+
+    /// The client id in memory of its own: a slice of the request would hold the
+    /// whole receive buffer for as long as the request waits.
+    fn own_client_id(&mut self, id: Option<KafkaString>) -> Option<KafkaString> {
+        if self.client_id != id {
+            self.client_id = id.map(|id| codec::wire_str(id.as_str()));
+        }
+        self.client_id.clone()
     }
 
     /// Whether a request was received.

@@ -2,8 +2,8 @@
 //!
 //! Invariant: a frame's length, API and version are judged from its first
 //! eight bytes, and its memory is granted by the pool, before its body is
-//! received; the body lands where it stays (records are sliced from it). An
-//! idle connection holds no buffer. Called by [`super::Connection`] alone.
+//! received; the body lands where it stays (records are sliced from it). A
+//! connection that is idle or sends small requests holds no buffer. Called by [`super::Connection`] alone.
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -26,9 +26,11 @@ const REQUEST_LEN_MIN: usize = 8;
 /// Bytes read beyond the frame that is awaited: enough for small requests that
 /// follow it, few enough that moving them to the next buffer costs nothing.
 const SLACK: usize = 16 * 1024;
-/// Capacity of the buffer of a connection that sends small requests.
+/// Smallest capacity of a buffer that is read into.
 const CAPACITY: usize = 32 * 1024;
-/// What an idle connection reads into before it gets a buffer.
+/// What a connection without a buffer reads into. Requests that fit (those of
+/// consumers, mostly) get memory of just their size, and a connection that
+/// sends no others holds none while it waits.
 const PROBE_LEN: usize = 2 * 1024;
 /// Largest buffer that is kept for the next request: to take one of this size
 /// from the system anew costs about as much as to receive into it.
@@ -86,7 +88,7 @@ pub(crate) struct Receive {
     stage: Stage,
     pool: Pool,
     bytes_max: usize,
-    /// Length of the last frame: the next one is likely to be as long.
+    /// Length that the next frame is likely to have at most: falls slowly.
     typical: usize,
     received: u64,
 }
@@ -207,7 +209,8 @@ impl Receive {
         else {
             return None;
         };
-        self.typical = (LENGTH_LEN + len).min(RETAINED_MAX);
+        self.typical = self.typical.max(LENGTH_LEN + len) / 2 + (LENGTH_LEN + len) / 2;
+        self.typical = self.typical.min(RETAINED_MAX);
         self.buffer.advance(LENGTH_LEN);
         let payload = self.buffer.split_to(len).freeze();
         self.retain();
@@ -218,6 +221,9 @@ impl Receive {
     /// with a small one if not.
     fn retain(&mut self) {
         self.retained = None;
+        if self.typical < PROBE_LEN / 2 && self.buffer.is_empty() {
+            (self.buffer, self.allocated) = (BytesMut::new(), 0);
+        }
         if self.allocated <= 2 * CAPACITY {
             return;
         }
@@ -270,7 +276,7 @@ impl Receive {
         ready!(Pin::new(stream).poll_read(task, &mut probe))?;
         let read = probe.filled();
         if !read.is_empty() {
-            self.buffer.reserve(CAPACITY);
+            self.buffer = BytesMut::with_capacity(read.len());
             self.allocated = self.buffer.capacity();
             self.buffer.put_slice(read);
         }

@@ -46,3 +46,21 @@ async fn an_idle_connection_gives_its_buffer_back() {
     receive.shrink();
     assert_eq!((receive.allocated, pool.used()), (0, 0));
 }
+
+#[tokio::test]
+async fn small_requests_leave_no_buffer_behind() {
+    let (mut near, mut far) = tokio::io::duplex(1 << 20);
+    let mut receive = Receive::new(Pool::new(1 << 30), 1 << 20);
+    for _ in 0..3 {
+        near.write_all(&frame(200)).await.unwrap();
+        let waiting = next(&mut receive, &mut far).await;
+        assert_eq!((waiting.payload.len(), receive.allocated), (208, 0));
+    }
+    // A burst of them is taken out of one buffer.
+    let burst: Vec<u8> = (0..100).flat_map(|_| frame(200)).collect();
+    near.write_all(&burst).await.unwrap();
+    for _ in 0..100 {
+        assert_eq!(next(&mut receive, &mut far).await.payload.len(), 208);
+    }
+    assert_eq!(receive.allocated, 0);
+}
