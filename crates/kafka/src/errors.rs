@@ -18,8 +18,7 @@ use crate::failure::Failure;
 /// Produce, of one partition.
 pub(crate) fn append(error: &AppendError) -> Result<Failure, Refusal> {
     let code = match error {
-        AppendError::Batch(BatchError::Magic(_)) => ErrorCode::InvalidRecord,
-        AppendError::Batch(_) => ErrorCode::CorruptMessage,
+        AppendError::Batch(error) => batch(error),
         AppendError::Compression => ErrorCode::UnsupportedCompressionType,
         AppendError::Transactional => ErrorCode::TransactionalIdAuthorizationFailed,
         AppendError::Timestamp { .. } => ErrorCode::InvalidTimestamp,
@@ -39,6 +38,18 @@ pub(crate) fn append(error: &AppendError) -> Result<Failure, Refusal> {
         AppendError::Ended => return Err(Refusal::Ended),
     };
     Ok(Failure::because(code, error.to_string()))
+}
+
+/// What may have happened on the way is CORRUPT_MESSAGE, after which clients
+/// send the batch again; what the producer made wrong is INVALID_RECORD.
+fn batch(error: &BatchError) -> ErrorCode {
+    match error {
+        BatchError::Truncated { .. } | BatchError::Length { .. } | BatchError::Crc { .. } => {
+            ErrorCode::CorruptMessage
+        }
+        BatchError::UnknownCompression(_) => ErrorCode::UnsupportedCompressionType,
+        _ => ErrorCode::InvalidRecord,
+    }
 }
 
 /// DeleteRecords.

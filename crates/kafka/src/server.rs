@@ -142,7 +142,7 @@ async fn serve_socket(
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
     let peer = context.peer;
-    let front = Arc::clone(&context.front);
+    let (front, broker) = (Arc::clone(&context.front), Arc::clone(&context.broker));
     let stop = Box::pin(async move {
         if stopping.wait_for(|stop| *stop).await.is_err() {
             std::future::pending().await
@@ -151,6 +151,9 @@ async fn serve_socket(
     let end = connection::serve(stream, context, stop).await;
     if let Some(reason) = refusal(&end) {
         front.metrics.refused(reason);
+    }
+    if matches!(end, End::BrokerEnded) {
+        front.sessions.forget(&broker);
     }
     tracing::debug!(%peer, reason = %end, "connection closed");
 }

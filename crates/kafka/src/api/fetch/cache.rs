@@ -72,6 +72,13 @@ impl Sessions {
         self.entries.lock().remove(&id);
     }
 
+    /// Ends the sessions of an incarnation that is over: they hold what was its
+    /// memory.
+    pub(crate) fn forget(&self, broker: &Arc<Broker>) {
+        let gone = Arc::as_ptr(broker);
+        self.entries.lock().retain(|_, entry| !std::ptr::eq(entry.broker.as_ptr(), gone));
+    }
+
     /// Keeps a new session if there is room for it or an older one gives way.
     pub(super) fn insert(
         &self,

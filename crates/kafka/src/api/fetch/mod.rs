@@ -312,6 +312,8 @@ impl Fetch {
             Work::Full(mut session) => {
                 // From here on what changes is told, whenever that happens.
                 session.watch(broker);
+                // Random, so that an id of an earlier process is nobody else's.
+                let random = || broker.env().random_u64();
                 front.sessions.insert(session, by_id, broker, random).unwrap_or(0)
             }
         };
@@ -319,13 +321,6 @@ impl Fetch {
         let head = Head { error: ErrorCode::None, session: id, read_committed };
         answer::encode(&self.call, &head, answers)
     }
-}
-
-/// Unpredictable enough that a client's id from an earlier process is no id of
-/// another client's session.
-fn random() -> u64 {
-    use std::hash::{BuildHasher, Hasher};
-    std::collections::hash_map::RandomState::new().build_hasher().finish()
 }
 
 /// Whether what the client was told of the log's ends is no longer so.

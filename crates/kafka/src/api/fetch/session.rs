@@ -197,11 +197,8 @@ impl Session {
 
     /// Marks what changed since the last time.
     pub(super) fn mark_changed(&mut self) {
-        use futures_util::FutureExt;
-        if let Some(watch) = &mut self.watch
-            && let Some(changed) = watch.changed().now_or_never()
-        {
-            changed.into_iter().for_each(|token| self.mark(token));
+        if let Some(watch) = &mut self.watch {
+            watch.take_changed().into_iter().for_each(|token| self.mark(token));
         }
     }
 
