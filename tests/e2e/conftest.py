@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from harness.clients import FAMILIES, Family  # noqa: E402
 from harness.process import TOOLS, until  # noqa: E402
-from harness.servers import ApacheKafka, External, Millrace  # noqa: E402
+from harness.servers import KAFKA_IMPATIENT, ApacheKafka, External, Millrace  # noqa: E402
 
 
 def pytest_addoption(parser):
@@ -41,7 +41,7 @@ class Admin:
     """confluent-kafka's AdminClient with the waiting done: each call returns when the broker has answered, or raises."""
 
     def __init__(self, bootstrap: str):
-        self.client = AdminClient({"bootstrap.servers": bootstrap})
+        self.client = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
 
     def create(self, topic: str, partitions: int = 1, replication: int = 1, validate_only: bool = False, **config):
         new = NewTopic(topic, partitions, replication, config={name: str(value) for name, value in config.items()})
@@ -96,8 +96,7 @@ def new_server(config, home: Path, **settings):
             pytest.skip("needs a broker with its own settings")
         return External(config.getoption("--bootstrap"))
     if config.getoption("--kafka"):
-        # Rebalances without Kafka's initial wait of 3 s, which tests would only sit out.
-        return ApacheKafka(home, heap="512m", **{"group.initial.rebalance.delay.ms": 0, **settings})
+        return ApacheKafka(home, heap="512m", **{**KAFKA_IMPATIENT, **settings})
     return Millrace(home, **{f"kafka.{name}": value for name, value in {"group.initial.rebalance.delay.ms": 0, **settings}.items()})
 
 

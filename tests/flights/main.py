@@ -6,6 +6,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -13,9 +14,9 @@ from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicP
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 from flights.check import check
 from flights.events import Source, write_shares
-from harness.clients import FAMILIES, Member
+from harness.clients import FAMILIES, Member, feed
 from harness.process import Process, until
-from harness.servers import ApacheKafka, Millrace
+from harness.servers import KAFKA_IMPATIENT, ApacheKafka, Millrace
 
 TOPIC, GROUP, PARTITIONS = "flights", "readers", 12
 PRODUCERS = (("confluent-kafka", "zstd"), ("java", "lz4"), ("franz-go", "snappy"))
@@ -42,6 +43,7 @@ class Run:
         self.started = time.monotonic()
         self.home, self.server, self.rows = home, server, rows
         self.producers: list[Process] = []
+        self.fed: dict[Path, float] = {}  # the part of each share that went to its producer
         self.written = 0.0  # the share of all rows that stands in the topic
         self.members: list[Member | None] = []
         self.files: list[Path] = []  # by all members that ever were
@@ -73,23 +75,20 @@ class Run:
             )
             self.stop.callback(producer.stop)
             self.producers.append(producer)
-            feeder = threading.Thread(target=self.feed, args=(producer, share, seconds), daemon=True)
-            feeder.start()
-            self.feeders.append(feeder)
+            self.feeders.append(feed(producer, self.pieces(share, seconds), lambda share=share: self.may_go(share)))
 
-    def feed(self, producer: Process, share: Path, seconds: float):
-        """Feeds a producer its share in small pieces, over at least `seconds`, and never far ahead of what stands in the topic:
-        else a slice would lie whole in the producers' buffers before the first kill."""
-        size, piece, fed = share.stat().st_size, 16 * 1024, 0
-        with share.open("rb") as source, producer.child.stdin as sink:
-            while data := source.read(piece):
-                time.sleep(seconds * len(data) / size)
-                until(lambda: fed <= (self.written + AHEAD) * size, "the topic grows", PATIENCE_S)
-                try:
-                    sink.write(data)
-                except BrokenPipeError:
-                    return  # it ended: its exit code says why
-                fed += len(data)
+    def pieces(self, share: Path, seconds: float) -> Iterator[bytes]:
+        """A share in small pieces, over at least `seconds`."""
+        pause = seconds / share.stat().st_size
+        with share.open("rb") as source:
+            while data := source.read(16 * 1024):
+                time.sleep(pause * len(data))
+                self.fed[share] = self.fed.get(share, 0.0) + len(data) / share.stat().st_size
+                yield data
+
+    def may_go(self, share: Path) -> bool:
+        """Producers are never fed far ahead of what stands in the topic: a slice would lie in their buffers before the first kill."""
+        return self.fed[share] <= self.written + AHEAD
 
     def ends(self) -> dict[int, int] | None:
         """The end offset of each partition; None while the server is away."""
@@ -176,7 +175,7 @@ def main() -> int:
     with ExitStack() as stack:
         home = options.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flights-")))
         home.mkdir(parents=True, exist_ok=True)
-        server = {"millrace": Millrace, "kafka": ApacheKafka}[options.server](home / "server")
+        server = Millrace(home / "server") if options.server == "millrace" else ApacheKafka(home / "server", **KAFKA_IMPATIENT)
         run = Run(home, server, options.rows)
         stack.enter_context(run.stop)
         source = write_shares(home, options.rows, len(PRODUCERS))

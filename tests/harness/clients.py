@@ -16,10 +16,12 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.process import TESTS, TOOLS, Process
+from harness.process import TESTS, TOOLS, Process, until
 
 ALL_CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 #: JVM flags of programs that live for seconds: the second compiler would not pay for itself.
@@ -76,6 +78,24 @@ class Family:
 
     def member(self, bootstrap: str, topic: str, group: str, out: Path, **options) -> "Member":
         return Member(self, bootstrap, topic, group, out, **options)
+
+
+def feed(pump: Process, pieces: Iterable[bytes], may_go: Callable[[], bool]) -> threading.Thread:
+    """Writes pieces to a pump's stdin in a thread, each when `may_go`, and closes it after the last."""
+
+    def run():
+        with pump.child.stdin as sink:
+            for piece in pieces:
+                until(lambda: may_go() or not pump.alive(), "the pump may go on", 300)
+                try:
+                    sink.write(piece)
+                    sink.flush()
+                except BrokenPipeError:
+                    return  # it ended: its exit code says why
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread
 
 
 class Member(Process):

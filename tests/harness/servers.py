@@ -74,6 +74,10 @@ class Millrace:
         return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) if log.exists() else ""
 
 
+#: What tests would only wait for: the first member's rebalance delay, and Kafka's belief that a killed broker still lives.
+KAFKA_IMPATIENT = {"group.initial.rebalance.delay.ms": 0, "broker.session.timeout.ms": 1500, "broker.heartbeat.interval.ms": 300}
+
+
 class ApacheKafka:
     """Apache Kafka from the jars of tests/java: one node, KRaft, with the defaults of its own server.properties."""
 

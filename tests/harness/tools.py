@@ -29,11 +29,9 @@ def command(tool: str, *args, java=JAVA_SHORT) -> list[str]:
     return [*java, "-cp", f"{TOOLS}/jars/*:{TESTS}/java", CLASSES[tool], *(str(a) for a in args)]
 
 
-def kafka(tool: str, *args, fails: bool = False, seconds: float = 60, stdin: str | None = None) -> str:
+def kafka(tool: str, *args, fails: bool = False, seconds: float = 60) -> str:
     """Runs a tool to its end; its stdout and stderr. With `fails`, it must have failed."""
-    done = subprocess.run(
-        command(tool, *args), capture_output=True, text=True, timeout=seconds, **({"input": stdin} if stdin else {"stdin": subprocess.DEVNULL})
-    )
+    done = subprocess.run(command(tool, *args), capture_output=True, text=True, timeout=seconds, stdin=subprocess.DEVNULL)
     said = done.stdout + done.stderr
     assert (done.returncode != 0) == fails, f"{tool} {args} exited {done.returncode}:\n{said[-4000:]}"
     return said

@@ -71,6 +71,7 @@ async function member() {
     groupId: options.group,
     sessionTimeout: Number(options['session-ms'] ?? 6000),
     heartbeatInterval: 500,
+    maxWaitTimeInMs: 500,
   });
   const out = fs.openSync(options.out, 'w');
   consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
