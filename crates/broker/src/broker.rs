@@ -12,6 +12,7 @@ use std::{
 use arc_swap::ArcSwap;
 use millrace_store::{
     catalog::{Catalog, CatalogState, ConfigScope},
+    disk::Space,
     engine::{self, Engine, EngineOptions, HiddenState, Watch},
     env::{BoxFuture, Env},
 };
@@ -235,6 +236,12 @@ impl Broker {
     #[must_use]
     pub fn disk_usage(&self) -> (u64, u64) {
         self.engine.disk_usage()
+    }
+
+    /// Space of the file system of the data directory; `None` if it doesn't
+    /// tell.
+    pub async fn disk_space(&self) -> Option<Space> {
+        self.engine.disk_space().await
     }
 
     /// Runs `work` to its end even if the caller goes away: a change that has

@@ -34,6 +34,7 @@ pub use error::{
 pub use millrace_log::batch::{BatchError, Compression};
 pub use millrace_log::partition::{AdmitError, ProducerState as ProducerInfo};
 pub use millrace_store::catalog::ConfigScope;
+pub use millrace_store::disk::Space;
 pub use millrace_store::engine::{Ended, EngineOptions, Flush, Offsets, OnCorruption};
 pub use read::{Isolation, OffsetAndTime, Read, ReadOptions};
 pub use supervisor::{Drivers, StartError, Supervisor};

@@ -186,7 +186,8 @@ fn broker_synonyms(name: &'static str, broker: &BrokerConfig) -> Vec<Synonym> {
 }
 
 fn default_synonym(setting: &'static Setting) -> Option<Synonym> {
-    let value = setting.default.map(str::to_owned);
+    let shown = setting.default.filter(|_| !is_dynamic_only(setting.name));
+    let value = shown.map(str::to_owned);
     let name = setting.name;
     value.map(|value| Synonym { name, value: Some(value), source: Source::Default })
 }

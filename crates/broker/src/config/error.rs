@@ -64,6 +64,18 @@ pub enum ConfigError {
         /// The rule.
         reason: String,
     },
+    /// The value is Kafka's, and does not work here.
+    #[error("Invalid value {value} for configuration {name}: only {} works: {why}", or_empty(only))]
+    NotHere {
+        /// The setting.
+        name: String,
+        /// The value as given, without the white space around it.
+        value: String,
+        /// The only value that is accepted.
+        only: &'static str,
+        /// Why.
+        why: &'static str,
+    },
     /// A list breaks a rule that is not about one value.
     #[error("Configuration '{name}' {reason}")]
     List {
@@ -118,4 +130,8 @@ impl ConfigError {
 
 fn hint(suggestion: Option<&str>) -> String {
     suggestion.map_or_else(String::new, |name| format!(" (did you mean {name}?)"))
+}
+
+fn or_empty(value: &'static str) -> &'static str {
+    if value.is_empty() { "the empty value" } else { value }
 }

@@ -260,11 +260,10 @@ impl Setting {
         let value = Value::parse(self.name, self.kind, text)?.distinct(self.check);
         value.check(self.name, self.check)?;
         match self.meaning {
-            Meaning::Only(allowed, why) if value.to_string() != allowed => Err(ConfigError::value(
-                self.name,
-                text.trim(),
-                format!("only {allowed} works: {why}"),
-            )),
+            Meaning::Only(only, why) if value.to_string() != only => {
+                let (name, value) = (self.name.into(), text.trim().into());
+                Err(ConfigError::NotHere { name, value, only, why })
+            }
             _ => Ok(value),
         }
     }

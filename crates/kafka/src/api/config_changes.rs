@@ -146,13 +146,14 @@ async fn store(call: &Call, resource: &Resource, next: Overrides) -> Result<(), 
 
 /// Kafka's code for a refused setting. A broker's wrong value is
 /// INVALID_REQUEST there (KAFKA-13609), as are the mistakes in a client
-/// metrics subscription; an unknown broker setting, which Kafka would keep, is
-/// INVALID_CONFIG here.
+/// metrics subscription; what Kafka would take and Millrace doesn't (an unknown
+/// broker setting, another `compression.type`) is INVALID_CONFIG.
 fn refused(scope: Scope, error: &ConfigError) -> Failure {
     let code = match (scope, error) {
-        (Scope::Broker, ConfigError::Unknown { .. } | ConfigError::NotList { .. }) => {
-            ErrorCode::InvalidConfig
-        }
+        (
+            Scope::Broker,
+            ConfigError::Unknown { .. } | ConfigError::NotList { .. } | ConfigError::NotHere { .. },
+        ) => ErrorCode::InvalidConfig,
         (Scope::ClientMetrics, ConfigError::Unknown { .. } | ConfigError::Value { .. })
         | (Scope::Broker, _) => ErrorCode::InvalidRequest,
         _ => ErrorCode::InvalidConfig,

@@ -15,7 +15,7 @@ use crate::context::Call;
 
 /// Describes the partitions asked for, or all. Unknown ones are left out, as
 /// in Kafka.
-pub(super) fn handle(
+pub(super) async fn handle(
     call: &Call,
     request: DescribeLogDirsRequestData,
 ) -> Result<DescribeLogDirsResponseData, Refusal> {
@@ -32,9 +32,14 @@ pub(super) fn handle(
             described.collect()
         }
     };
-    let result = DescribeLogDirsResult::default()
+    let mut result = DescribeLogDirsResult::default()
         .with_log_dir(codec::wire_str(&log_dir(call)))
         .with_topics(topics);
+    // -1, the default, means that it is unknown.
+    if let Some(space) = call.broker().disk_space().await {
+        result.total_bytes = i64::try_from(space.total).unwrap_or(i64::MAX);
+        result.usable_bytes = i64::try_from(space.free).unwrap_or(i64::MAX);
+    }
     Ok(DescribeLogDirsResponseData::default().with_results(vec![result]))
 }
 

@@ -43,7 +43,8 @@ pub(super) fn handle(
     }
     let listener = &call.context.listener;
     let endpoint = Listener::default()
-        .with_name(codec::wire_str(&listener.name))
+        // Kafka's client takes no other name for a voter's endpoint.
+        .with_name(codec::wire_str(&listener.name.to_uppercase()))
         .with_host(codec::wire_str(&listener.host))
         .with_port(listener.port);
     let node = Node::default().with_node_id(call.broker().node_id()).with_listeners(vec![endpoint]);

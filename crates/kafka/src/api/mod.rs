@@ -307,7 +307,7 @@ pub static TABLE: &[Api] = &[
     row!(DescribeConfigs, 1, 4, answer!(describe_configs)).costing(512),
     row!(AlterConfigs, 0, 2, answer!(alter_configs)),
     row!(AlterReplicaLogDirs, 1, 2, now!(alter_replica_log_dirs)),
-    row!(DescribeLogDirs, 1, 5, now!(describe_log_dirs)),
+    row!(DescribeLogDirs, 1, 5, answer!(describe_log_dirs)),
     row!(CreatePartitions, 0, 3, answer!(create_partitions)),
     row!(DeleteGroups, 0, 2, wait!(delete_groups)),
     row!(ElectLeaders, 0, 2, now!(elect_leaders)),

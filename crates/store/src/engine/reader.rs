@@ -29,7 +29,7 @@ use crate::{
     aligned::AlignedBuffer,
     blocks::{BLOCK_BYTES, Block},
     cache::BlockKey,
-    disk::DiskError,
+    disk::{DiskError, Space},
 };
 
 /// Blocks that are read at once, beginning with the one that was missing.
@@ -219,6 +219,13 @@ impl Engine {
             let (engine, partition) = (Arc::clone(self), Arc::clone(partition));
             self.blocking(move || engine.load_entries(&partition, file)).await?;
         }
+    }
+
+    /// Space of the file system of the data directory; `None` if it doesn't
+    /// tell.
+    pub async fn disk_space(self: &Arc<Self>) -> Option<Space> {
+        let engine = Arc::clone(self);
+        self.blocking(move || Ok(engine.disk.space().ok())).await.ok().flatten()
     }
 
     async fn blocking<T: Send + 'static>(

@@ -36,13 +36,15 @@ async fn the_directory_lists_all_partitions_or_those_asked_for() {
     for version in 1..=5 {
         let call = testing::call(&broker, ApiKey::DescribeLogDirs, version);
         let all = DescribeLogDirsRequestData::default().with_topics(None);
-        let response = testing::over_the_wire(&call, &handle(&call, all).unwrap());
+        let response = testing::over_the_wire(&call, &handle(&call, all).await.unwrap());
         let [dir] = response.results.as_slice() else { panic!("one directory") };
+        let space = (dir.total_bytes > 0, dir.usable_bytes > 0);
+        assert_eq!(space, (version >= 4, version >= 4), "the fields are new in version 4");
         assert_eq!((dir.error_code, dir.log_dir.as_str()), (0, "/data"));
         assert_eq!(dir.topics.iter().map(|topic| topic.partitions.len()).sum::<usize>(), 3);
         let request = DescribeLogDirsRequestData::default()
             .with_topics(Some(vec![some.clone(), none.clone()]));
-        let response = testing::over_the_wire(&call, &handle(&call, request).unwrap());
+        let response = testing::over_the_wire(&call, &handle(&call, request).await.unwrap());
         let topics = &response.results[0].topics;
         assert_eq!((topics.len(), topics[0].partitions.len()), (1, 1));
         assert_eq!(topics[0].partitions[0].partition_index, 1);
