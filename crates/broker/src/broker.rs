@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use millrace_store::{
     catalog::{Catalog, CatalogState, ConfigScope},
     disk::Space,
-    engine::{self, Engine, EngineOptions, HiddenState, Watch},
+    engine::{self, Class, Engine, EngineOptions, HiddenState, Watch},
     env::{BoxFuture, Env},
 };
 use millrace_types::{ProducerId, Timestamp, TopicId, TopicName};
@@ -299,7 +299,7 @@ pub(crate) struct BrokerLog {
 impl GroupLog for BrokerLog {
     fn append<'a>(&'a self, records: &'a [Vec<u8>]) -> BoxFuture<'a, Result<(), GroupLogError>> {
         Box::pin(async move {
-            match self.engine.append_hidden(TopicId::GROUPS, records).await {
+            match self.engine.append_hidden(TopicId::GROUPS, records, Class::Client).await {
                 Ok(_) => Ok(()),
                 Err(engine::AppendError::Ended(_)) => Err(GroupLogError::Ended),
                 Err(_) => Err(GroupLogError::Refused(Refusal::Unavailable)),

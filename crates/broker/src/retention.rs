@@ -31,6 +31,7 @@ pub(crate) async fn run(broker: Arc<Broker>) {
         }
         let now = clock.now(broker.env.wall(), broker.env.monotonic_ms());
         broker.metrics.retention_stopped.set(u64::from(now.is_none()));
+        broker.metrics.groups.set(u64::try_from(broker.groups.len()).unwrap_or(u64::MAX));
         broker.expire(now).await;
     }
 }

@@ -11,6 +11,11 @@ use super::{GroupCoordinator, GroupLog, GroupLogError, Phase, Serving, Unit};
 /// larger.
 const APPEND_BYTES_MAX: usize = 256 * 1024;
 
+/// Most bytes of records that become durable as one unit: far above what
+/// groups need, far below what the log gathers. (Kafka refuses at the
+/// `max.message.bytes` of its offsets topic, 1 MiB by default.)
+const UNIT_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// Groups that are looked at for expired offsets while others wait.
 const EXPIRE_GROUPS_MAX: usize = 100;
 
@@ -31,18 +36,18 @@ async fn append_records(groups: Arc<GroupCoordinator>, log: Arc<dyn GroupLog>) {
     let ended = log.ended();
     tokio::pin!(ended);
     loop {
-        let (count, records) = groups.take_queued();
-        if count == 0 {
-            tokio::select! {
+        match groups.take_queued() {
+            Queued::Nothing => tokio::select! {
                 biased;
                 () = &mut ended => break,
-                () = groups.work.notified() => continue,
-            }
-        }
-        match log.append(&records).await {
-            Ok(()) => {}
-            Err(GroupLogError::Refused(refusal)) => groups.refuse(count, refusal),
-            Err(GroupLogError::Ended) => break,
+                () = groups.work.notified() => {}
+            },
+            Queued::TooLarge => groups.refuse(1, Refusal::TooLarge),
+            Queued::Units(count, records) => match log.append(&records).await {
+                Ok(()) => {}
+                Err(GroupLogError::Refused(refusal)) => groups.refuse(count, refusal),
+                Err(GroupLogError::Ended) => break,
+            },
         }
     }
     groups.end();
@@ -88,6 +93,15 @@ async fn expire(groups: Arc<GroupCoordinator>, log: Arc<dyn GroupLog>, interval_
     }
 }
 
+/// What is to be appended next.
+enum Queued {
+    Nothing,
+    /// So many units, and their records.
+    Units(usize, Vec<Vec<u8>>),
+    /// One unit that no append takes.
+    TooLarge,
+}
+
 /// The wall clock, but never ahead of the monotonic clock since the start: a
 /// clock that jumps ahead expires nothing.
 struct ExpiryClock {
@@ -107,21 +121,29 @@ impl ExpiryClock {
 }
 
 impl GroupCoordinator {
-    /// Moves what is to be appended next to what is being appended: how many
-    /// units, and their records.
-    fn take_queued(&self) -> (usize, Vec<Vec<u8>>) {
+    /// Moves what is to be appended next to what is being appended.
+    fn take_queued(&self) -> Queued {
         let mut phase = self.phase.lock();
-        let Phase::Serving(serving) = &mut *phase else { return (0, Vec::new()) };
+        let Phase::Serving(serving) = &mut *phase else { return Queued::Nothing };
         let (mut count, mut bytes, mut records) = (0, 0, Vec::new());
         while bytes < APPEND_BYTES_MAX {
             let Some(unit) = serving.queue.pop_front() else { break };
             let encoded: Vec<_> = unit.persist.records().iter().map(GroupRecord::encode).collect();
-            bytes += encoded.iter().map(Vec::len).sum::<usize>();
-            count += 1;
+            let length: usize = encoded.iter().map(Vec::len).sum();
+            if length > UNIT_BYTES_MAX && count > 0 {
+                // Its turn comes after those before it.
+                serving.queue.push_front(unit);
+                break;
+            }
             serving.appended.push_back(unit);
+            if length > UNIT_BYTES_MAX {
+                return Queued::TooLarge;
+            }
+            bytes += length;
+            count += 1;
             records.extend(encoded);
         }
-        (count, records)
+        if count == 0 { Queued::Nothing } else { Queued::Units(count, records) }
     }
 
     /// The newest `count` units were not appended.

@@ -240,6 +240,34 @@ fn a_full_disk_is_an_error_that_passes() {
 }
 
 #[test]
+fn records_that_no_append_takes_are_refused_alone() {
+    let world = World::new();
+    let commit = |offsets: i32, metadata: &str| {
+        let commit = |number| OffsetCommit {
+            partition: TopicPartition::new(TopicId([1; 16]), PartitionId(number)),
+            offset: Offset(5),
+            leader_epoch: None,
+            metadata: metadata.into(),
+        };
+        world.groups.commit(CommitRequest {
+            group: "simple".into(),
+            member: MemberId::unknown(),
+            instance: None,
+            generation: -1,
+            retention_ms: None,
+            offsets: (0..offsets).map(commit).collect(),
+        })
+    };
+    let first = commit(1, "");
+    let large = commit(2_000, &"x".repeat(4096));
+    let last = commit(1, "");
+    world.flush();
+    assert_eq!(world.env.block_on(first), Ok(Ok(vec![Ok(())])));
+    assert_eq!(world.env.block_on(large), Ok(Err(CommitError::TooLarge)));
+    assert_eq!(world.env.block_on(last), Ok(Ok(vec![Ok(())])));
+}
+
+#[test]
 fn the_next_incarnation_begins_where_the_log_ends() {
     let world = World::new();
     let joined = world.stable();

@@ -332,7 +332,8 @@ impl Engine {
         }
     }
 
-    /// Appends records to a hidden partition as one batch.
+    /// Appends records to a hidden partition as one batch. What clients cause
+    /// is of their class, so that it leaves the reserve to deletion.
     ///
     /// # Errors
     /// See [`AppendError`].
@@ -340,6 +341,7 @@ impl Engine {
         &self,
         topic: TopicId,
         records: &[Vec<u8>],
+        class: Class,
     ) -> Result<Lsn, AppendError> {
         let partition = self.hidden_partition(topic);
         let mut builder = batch::BatchBuilder::new(self.env.wall());
@@ -351,7 +353,7 @@ impl Engine {
             Ok(header) => header,
             Err(error) => unreachable!("a batch of our own parses: {error}"),
         };
-        let appended = self.append(&partition, &header, &bytes, Class::Internal, false).await?;
+        let appended = self.append(&partition, &header, &bytes, class, false).await?;
         Ok(appended.lsn)
     }
 
@@ -513,7 +515,7 @@ impl Engine {
     ) -> Result<(), AppendError> {
         let records: Vec<Vec<u8>> =
             moves.iter().map(|(id, offset)| MetaRecord::LogStart(*id, *offset).encode()).collect();
-        let lsn = self.append_hidden(TopicId::META, &records).await?;
+        let lsn = self.append_hidden(TopicId::META, &records, Class::Internal).await?;
         Ok(self.durable(lsn).await?)
     }
 
@@ -524,7 +526,7 @@ impl Engine {
     /// See [`AppendError`].
     pub async fn delete_topic(&self, topic: TopicId) -> Result<(), AppendError> {
         let record = MetaRecord::Tombstone(topic).encode();
-        let lsn = self.append_hidden(TopicId::META, &[record]).await?;
+        let lsn = self.append_hidden(TopicId::META, &[record], Class::Internal).await?;
         Ok(self.durable(lsn).await?)
     }
 
