@@ -41,7 +41,7 @@ impl Front {
     /// A front with no connection.
     #[must_use]
     pub fn new(settings: Settings, metrics: Arc<Metrics>) -> Arc<Self> {
-        let memory = Pool::new(settings.queued_max_request_bytes);
+        let memory = Pool::new(settings.queued_max_request_bytes, &metrics);
         let metrics = Arc::new(FrontMetrics::new(metrics));
         let connections =
             Connections::new(settings.max_connections, settings.max_connections_per_ip);

@@ -1,6 +1,7 @@
 //! SyncGroup (14): a member asks what it is to do; the leader tells what
 //! everyone is to do. Waits until that is durable.
 
+use bytes::Bytes;
 use millrace_broker::groups::SyncRequest;
 
 use crate::api::Refusal;
@@ -40,10 +41,11 @@ pub(super) async fn start(
 }
 
 fn sync_request(request: &SyncGroupRequestData) -> SyncRequest {
+    // Copied: the group keeps it, and a slice would keep the receive buffer.
     let assignments = request
         .assignments
         .iter()
-        .map(|assignment| (assignment.member_id.as_str().into(), assignment.assignment.clone()));
+        .map(|of| (of.member_id.as_str().into(), Bytes::copy_from_slice(&of.assignment)));
     SyncRequest {
         group: request.group_id.as_str().into(),
         member: request.member_id.as_str().into(),

@@ -1,3 +1,4 @@
+use millrace_broker::metrics::Metrics;
 use tokio::io::AsyncWriteExt;
 
 use super::*;
@@ -11,6 +12,10 @@ fn frame(len: usize) -> Vec<u8> {
     frame.to_vec()
 }
 
+fn pool() -> Pool {
+    Pool::new(1 << 30, &Metrics::new())
+}
+
 async fn next<S: AsyncRead + Unpin>(receive: &mut Receive, stream: &mut S) -> Frame {
     std::future::poll_fn(|task| receive.poll_frame(task, stream)).await.unwrap().unwrap()
 }
@@ -18,7 +23,7 @@ async fn next<S: AsyncRead + Unpin>(receive: &mut Receive, stream: &mut S) -> Fr
 #[tokio::test]
 async fn the_buffer_is_used_again_once_its_frames_are_dropped() {
     let (mut near, mut far) = tokio::io::duplex(1 << 20);
-    let mut receive = Receive::new(Pool::new(1 << 30), 1 << 20);
+    let mut receive = Receive::new(pool(), 1 << 20);
     near.write_all(&frame(100_000)).await.unwrap();
     drop(next(&mut receive, &mut far).await);
     near.write_all(&frame(100_000)).await.unwrap();
@@ -36,7 +41,7 @@ async fn the_buffer_is_used_again_once_its_frames_are_dropped() {
 #[tokio::test]
 async fn an_idle_connection_gives_its_buffer_back() {
     let (mut near, mut far) = tokio::io::duplex(1 << 20);
-    let pool = Pool::new(1 << 30);
+    let pool = pool();
     let mut receive = Receive::new(pool.clone(), 1 << 30);
     assert!(!receive.can_shrink());
     near.write_all(&frame(1_000_000)).await.unwrap();
@@ -50,7 +55,7 @@ async fn an_idle_connection_gives_its_buffer_back() {
 #[tokio::test]
 async fn small_requests_leave_no_buffer_behind() {
     let (mut near, mut far) = tokio::io::duplex(1 << 20);
-    let mut receive = Receive::new(Pool::new(1 << 30), 1 << 20);
+    let mut receive = Receive::new(pool(), 1 << 20);
     for _ in 0..3 {
         near.write_all(&frame(200)).await.unwrap();
         let waiting = next(&mut receive, &mut far).await;
