@@ -9,6 +9,7 @@ use millrace_types::{Lsn, Offset, Timestamp};
 use crate::{
     AppendError, Broker, Partition,
     config::{TimestampKind, TopicConfig},
+    metrics::Reason,
 };
 
 /// What the request allows.
@@ -38,6 +39,19 @@ impl Broker {
     /// # Errors
     /// See [`AppendError`]; nothing was appended then.
     pub async fn append(
+        &self,
+        partition: &Arc<Partition>,
+        batch: &[u8],
+        options: &AppendOptions,
+    ) -> Result<Appended, AppendError> {
+        let appended = self.try_append(partition, batch, options).await;
+        if let Err(error) = &appended {
+            self.metrics.batches_refused.with(&Reason { reason: error.name() }).increment();
+        }
+        appended
+    }
+
+    async fn try_append(
         &self,
         partition: &Arc<Partition>,
         batch: &[u8],

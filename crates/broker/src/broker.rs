@@ -23,6 +23,7 @@ use tokio::sync::{Mutex as AsyncMutex, oneshot};
 use crate::{
     Drivers, Partition, Topic,
     config::{BrokerConfig, Overrides, Scope, TopicConfig},
+    figures::Shown,
     groups::{GroupCoordinator, GroupLog, GroupLogError, Refusal},
     metrics::Metrics,
 };
@@ -55,6 +56,7 @@ pub struct Broker {
     pub(crate) configs: RwLock<BTreeMap<ConfigScope, Overrides>>,
     pub(crate) config: ArcSwap<BrokerConfig>,
     pub(crate) groups: Arc<GroupCoordinator>,
+    pub(crate) shown: Shown,
     cluster_id: String,
     node_id: i32,
     pub(crate) partitions_max: u32,
@@ -154,6 +156,7 @@ impl Broker {
             cluster_id: identity.map(|identity| identity.cluster_id.clone()).unwrap_or_default(),
             node_id: settings.node_id,
             partitions_max: settings.partitions_max,
+            shown: Shown::default(),
             producer_ids: AtomicU64::new(0),
         })
     }

@@ -64,6 +64,26 @@ pub enum AppendError {
     Ended,
 }
 
+impl AppendError {
+    /// What is wrong, as the label of a metric.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Batch(_) => "malformed",
+            Self::Compression => "compression",
+            Self::Timestamp { .. } => "timestamp",
+            Self::TooLarge { .. } => "too large",
+            Self::Sequence(_) => "sequence",
+            Self::Transactional => "transactional",
+            Self::ProducersFull => "producers_max",
+            Self::StorageFull => "storage full",
+            Self::EndUnproven(_) => "end unproven",
+            Self::TopicDeleted => "topic deleted",
+            Self::Ended => "incarnation ended",
+        }
+    }
+}
+
 impl From<engine::AppendError> for AppendError {
     fn from(error: engine::AppendError) -> Self {
         match error {

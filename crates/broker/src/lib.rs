@@ -17,6 +17,7 @@ pub mod metrics;
 mod append;
 mod broker;
 mod error;
+mod figures;
 mod read;
 mod retention;
 mod supervisor;

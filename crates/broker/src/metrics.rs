@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use registry::{
-    Counter, Desc, Family, Gauge, Histogram, LATENCY_BOUNDS, Labels, Registry, SERIES_MAX, Seconds,
+    Counter, Desc, Family, Gauge, Histogram, Labels, Registry, SERIES_MAX, Seconds,
 };
 
 /// Declares the fields of [`Metrics`]: the kind, the name and the help of each.
@@ -79,16 +79,12 @@ metrics! {
         "Group commits: frames written and made durable.";
     commit_bytes: counter -> Counter = "millrace_log_commit_bytes_total",
         "Bytes of frames written, tables and padding included.";
-    commit_padding: counter -> Counter = "millrace_log_commit_padding_bytes_total",
-        "Bytes of frames that hold no record batch.";
-    commit_batches: counter -> Counter = "millrace_log_commit_batches_total",
-        "Record batches in the frames written.";
+    commit_payload: counter -> Counter = "millrace_log_commit_payload_bytes_total",
+        "Bytes of record batches in the frames written.";
     flush_latency: histogram -> Histogram = "millrace_log_flush_duration_seconds",
-        "Time of one write with its flush.";
+        "Time of one flush of the log.";
     log_failures: counter -> Counter = "millrace_log_failures_total",
         "Writes or flushes of the log that failed; each ends an incarnation.";
-    log_queue: gauge -> Gauge = "millrace_log_queue_bytes",
-        "Bytes of batches that wait for their commit.";
     storage_full: gauge -> Gauge = "millrace_log_storage_full",
         "1 while produce is refused because the disk is at its reserve.";
 
@@ -96,16 +92,10 @@ metrics! {
         "Log files on disk.";
     live_bytes: gauge -> Gauge = "millrace_log_live_bytes",
         "Bytes of log files that a reader can still ask for.";
-    dead_bytes: gauge -> Gauge = "millrace_log_dead_bytes",
-        "Bytes of log files that await rewriting or removal.";
-    free_bytes: gauge -> Gauge = "millrace_log_free_bytes",
-        "Free bytes of the file system that holds the log.";
+    other_bytes: gauge -> Gauge = "millrace_log_other_bytes",
+        "Bytes of log files that no reader can ask for: expired or deleted batches, padding, tables, space allocated ahead.";
     rewritten: counter -> Counter = "millrace_log_rewritten_bytes_total",
         "Live bytes copied to give dead space back.";
-    checkpoints: counter -> Counter = "millrace_log_checkpoints_total",
-        "Checkpoints written.";
-    index_entries: gauge -> Gauge = "millrace_log_index_entries",
-        "Index entries in memory.";
     quarantined: gauge -> Gauge = "millrace_log_quarantined_ranges",
         "Ranges of offsets that fail their checksum and are not served.";
     corrupt_skipped: counter -> Counter = "millrace_log_corrupt_skipped_total",
@@ -119,18 +109,12 @@ metrics! {
         "Topics.";
     producers: gauge -> Gauge = "millrace_broker_producers",
         "Pairs of producer id and partition whose sequences are remembered.";
-    producers_evicted: counter -> Counter = "millrace_broker_producers_evicted_total",
-        "Pairs of producer id and partition forgotten before they expired, to meet producers_max.";
-    producers_refused: counter -> Counter = "millrace_broker_producers_refused_total",
-        "Batches of new producers refused because producers_max was met and nobody was idle.";
     groups: gauge -> Gauge = "millrace_broker_groups",
         "Consumer groups.";
     incarnations: counter -> Counter = "millrace_broker_incarnations_total",
         "Incarnations of the broker since the process started: 1, and one more for each recovery in process.";
     recovery: seconds -> Seconds = "millrace_broker_recovery_duration_seconds",
         "Time that the last recovery took until it served.";
-    recovered: gauge -> Gauge = "millrace_broker_recovered_bytes",
-        "Bytes of the log that the last recovery read.";
 
     memory_used: gauges -> Family<Pool, Gauge> = "millrace_memory_pool_used_bytes",
         "Bytes in use of each memory pool.";

@@ -10,6 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -112,6 +113,8 @@ impl Supervisor {
             if self.stopping.load(Ordering::Acquire) {
                 return;
             }
+            broker.refresh_metrics();
+            self.drivers.metrics.log_failures.increment();
             let synced = broker.engine.synced();
             self.reopen(synced).await;
         }
@@ -213,6 +216,7 @@ async fn open(
     env.spawn("retention", Box::pin(crate::retention::run(Arc::clone(&broker))));
     metrics.incarnations.increment();
     let took = env.monotonic_ms().saturating_sub(started);
+    metrics.recovery.set(Duration::from_millis(took));
     tracing::info!(%incarnation, took_ms = took, "the log is open");
     Ok(broker)
 }

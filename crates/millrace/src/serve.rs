@@ -118,7 +118,9 @@ async fn serve(settings: Settings) -> Result<(), ServeError> {
 
     let config = broker_config(&settings, &dir, &bound)?;
     let front = Front::new(millrace_kafka::Settings::new(&config), Arc::clone(&metrics));
-    let supervisor = start_broker(&settings.own, config, &dir, disk, metrics).await?;
+    let supervisor = start_broker(&settings.own, config, &dir, disk, Arc::clone(&metrics)).await?;
+    let refreshed = Arc::clone(&supervisor);
+    metrics.registry().before_scrapes(move || refreshed.current().refresh_metrics());
     let (stop_kafka, kafka_stopping) = watch::channel(false);
     let mut fronts = JoinSet::new();
     for (socket, bound) in sockets.kafka {

@@ -97,7 +97,7 @@ own_settings! {
         "To skip when what follows a damaged range is worth more than knowing of it.";
     producers_max: u64 = "100000" in (1, 100_000_000), "pairs of producer id and partition",
         "Idempotent producers whose last batches are remembered, to recognise retries.",
-        "When millrace_broker_producers_refused_total grows.";
+        "When millrace_log_refused_batches_total grows for the reason producers_max.";
     index_entries_max: u64 = "2000000" in (10_000, 1_000_000_000), "entries, about 40 bytes each",
         "Batches whose place on disk is held in memory; those of old files are read back on demand.",
         "Up where old records are read often, down where memory is short.";

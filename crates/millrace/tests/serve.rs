@@ -110,6 +110,11 @@ fn it_says_where_it_listens_and_ends_cleanly() {
     let metrics = get(http, "/metrics");
     assert!(metrics.contains("\nmillrace_build_info{"), "{metrics}");
     assert!(metrics.contains("\nmillrace_insecure_no_auth 0\n"), "{metrics}");
+    assert!(metrics.contains("\nmillrace_broker_incarnations_total 1\n"), "{metrics}");
+    assert!(
+        metrics.contains("\nmillrace_memory_pool_limit_bytes{pool=\"log_cache\"} "),
+        "{metrics}"
+    );
 
     server.signal("TERM");
     assert_eq!(server.child.wait().unwrap().code(), Some(0), "{}", server.log());

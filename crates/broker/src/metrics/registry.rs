@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
+use millrace_store::engine::LATENCY_BOUNDS;
 use parking_lot::{Mutex, RwLock};
 
 /// Series that one family keeps; what comes later is recorded nowhere.
@@ -90,12 +91,6 @@ pub struct Histogram {
     sum: AtomicU64,
 }
 
-/// From 100 us to 10 s: what a flush or a request takes.
-pub const LATENCY_BOUNDS: &[u64] = &[
-    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
-    1_000_000, 2_500_000, 10_000_000,
-];
-
 impl Histogram {
     /// `bounds` in microseconds, ascending.
     #[must_use]
@@ -112,6 +107,17 @@ impl Histogram {
             bucket.fetch_add(1, Ordering::Relaxed);
         }
         self.sum.fetch_add(value, Ordering::Relaxed);
+    }
+
+    /// Takes over durations that were counted elsewhere, by the same bounds:
+    /// `n` more in the bucket of this index, `micros` more in all.
+    pub(crate) fn absorb(&self, buckets: impl Iterator<Item = (usize, u64)>, micros: u64) {
+        for (index, n) in buckets {
+            if let Some(bucket) = self.buckets.get(index) {
+                bucket.fetch_add(n, Ordering::Relaxed);
+            }
+        }
+        self.sum.fetch_add(micros, Ordering::Relaxed);
     }
 
     /// How many durations were recorded.
@@ -240,22 +246,11 @@ impl<L: Labels, M: Render + Default> Render for Family<L, M> {
     }
 }
 
-/// A gauge asked for at each scrape.
-struct Sampled(Box<dyn Fn() -> u64 + Send + Sync>);
-
-impl Render for Sampled {
-    fn kind(&self) -> &'static str {
-        "gauge"
-    }
-    fn render(&self, name: &str, labels: &str, out: &mut String) {
-        line(out, name, labels, (self.0)());
-    }
-}
-
 /// The metrics of one process, in the order of their registration.
 #[derive(Default)]
 pub struct Registry {
     metrics: Mutex<Vec<(Desc, Arc<dyn Render>)>>,
+    refreshers: Mutex<Vec<Arc<dyn Fn() + Send + Sync>>>,
 }
 
 impl std::fmt::Debug for Registry {
@@ -309,20 +304,25 @@ impl Registry {
         self.add(desc, Family::default())
     }
 
-    /// Registers a gauge whose value `sample` gives at each scrape.
-    pub fn sampled(&self, desc: Desc, sample: impl Fn() -> u64 + Send + Sync + 'static) {
-        self.add(desc, Sampled(Box::new(sample)));
-    }
-
     /// Name and help of everything registered.
     #[must_use]
     pub fn descriptions(&self) -> Vec<Desc> {
         self.metrics.lock().iter().map(|(desc, _)| *desc).collect()
     }
 
+    /// Calls `refresh` before each scrape, to set what is only looked at then.
+    pub fn before_scrapes(&self, refresh: impl Fn() + Send + Sync + 'static) {
+        self.refreshers.lock().push(Arc::new(refresh));
+    }
+
     /// Everything as Prometheus text.
     #[must_use]
     pub fn render(&self) -> String {
+        // Copied: a refresher may register what it finds.
+        let refreshers = self.refreshers.lock().clone();
+        for refresh in refreshers {
+            refresh();
+        }
         let metrics = self.metrics.lock().clone();
         let mut out = String::with_capacity(16 * 1024);
         for (Desc { name, help }, metric) in metrics {

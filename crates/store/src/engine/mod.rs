@@ -26,6 +26,7 @@ mod partition;
 mod reader;
 mod recovery;
 mod scan;
+mod stats;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -52,6 +53,7 @@ use tokio::sync::{Notify, watch as signal};
 pub use partition::{Offsets, Partition, Quarantined};
 pub use reader::{Read, ReadError};
 pub use recovery::{OpenError, OpenRequest, Opened, Synced};
+pub use stats::{EngineStats, Figures, LATENCY_BOUNDS};
 pub use watch::Watch;
 
 use self::{
@@ -219,23 +221,6 @@ fn pending_capacity(options: &EngineOptions) -> usize {
 /// Extents in one file before it is sealed early: bounds its footer, and the
 /// memory that gathers it.
 const FILE_EXTENTS_MAX: usize = 1 << 17;
-
-/// Figures of the engine, for metrics. All count from the incarnation's start.
-#[derive(Debug, Default)]
-#[expect(missing_docs, reason = "each is named as its metric is")]
-pub struct EngineStats {
-    pub commits: AtomicU64,
-    pub syncs: AtomicU64,
-    pub bytes_written: AtomicU64,
-    pub payload_bytes: AtomicU64,
-    pub flush_micros: AtomicU64,
-    pub corrupt_skipped: AtomicU64,
-    pub cold_reads: AtomicU64,
-    pub files_deleted: AtomicU64,
-    pub files_rewritten: AtomicU64,
-    pub bytes_rewritten: AtomicU64,
-    pub space_exhausted: AtomicBool,
-}
 
 /// One incarnation of the log.
 pub struct Engine {
@@ -617,6 +602,23 @@ impl Engine {
     #[must_use]
     pub fn incarnation(&self) -> Incarnation {
         self.incarnation
+    }
+
+    /// What the engine holds now, for metrics.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        let (disk_bytes, live_bytes) = self.disk_usage();
+        let pending_bytes = self.gather.lock().gather.pending_bytes();
+        let cache = self.cache.stats();
+        Figures {
+            files: self.files.all().len(),
+            disk_bytes,
+            live_bytes,
+            pending_bytes,
+            pending_bytes_max: self.options.pending_bytes_max,
+            cache_bytes: u64::try_from(cache.bytes).unwrap_or(u64::MAX),
+            cache_bytes_max: self.options.cache_bytes,
+        }
     }
 
     /// Bytes of log files on the disk, and of extents in them that can still

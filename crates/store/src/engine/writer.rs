@@ -190,9 +190,7 @@ impl Engine {
     fn sync(&self, file: &LogFile, end: u64, state: &mut WriterState) -> Result<(), DiskError> {
         let started = Instant::now();
         file.handle.sync()?;
-        let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.stats.flush_micros.fetch_add(micros, Ordering::Relaxed);
-        self.stats.syncs.fetch_add(1, Ordering::Relaxed);
+        self.stats.flushed(started.elapsed());
         state.unsynced_bytes = 0;
         state.unmarked = true;
         file.set_synced_to(end);

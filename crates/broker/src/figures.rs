@@ -1,0 +1,122 @@
+//! Brings the metrics up to date with what an incarnation counts and holds.
+//!
+//! Invariant: counters go on over incarnations: only what is new since the
+//! last look is added. Called before each scrape, and once by the supervisor
+//! when an incarnation is over.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use millrace_store::engine::{EngineStats, LATENCY_BOUNDS};
+use parking_lot::Mutex;
+
+use crate::{
+    Broker,
+    metrics::{Counter, Metrics, Pool},
+};
+
+/// Buckets of the flush latency.
+const BUCKETS: usize = LATENCY_BOUNDS.len() + 1;
+
+/// What of an incarnation's counters the metrics have already.
+#[derive(Debug, Default)]
+pub(crate) struct Shown(Mutex<Counted>);
+
+#[derive(Debug, Default)]
+struct Counted {
+    counters: [u64; 5],
+    flush_buckets: [u64; BUCKETS],
+    flush_micros: u64,
+}
+
+impl Broker {
+    /// Brings the metrics up to date.
+    pub fn refresh_metrics(&self) {
+        let metrics = &*self.metrics;
+        self.shown.0.lock().follow(self.engine.stats(), metrics);
+        self.show_log(metrics);
+        self.show_topics(metrics);
+    }
+
+    fn show_log(&self, metrics: &Metrics) {
+        let figures = self.engine.figures();
+        metrics.files.set(figures.files as u64);
+        metrics.live_bytes.set(figures.live_bytes);
+        metrics.other_bytes.set(figures.disk_bytes.saturating_sub(figures.live_bytes));
+        let full = self.engine.stats().space_exhausted.load(Ordering::Relaxed);
+        metrics.storage_full.set(u64::from(full));
+        for (pool, used, limit) in [
+            ("log_pending", figures.pending_bytes, figures.pending_bytes_max),
+            ("log_cache", figures.cache_bytes, figures.cache_bytes_max),
+        ] {
+            metrics.memory_used.with(&Pool { pool }).set(used);
+            metrics.memory_limit.with(&Pool { pool }).set(limit);
+        }
+    }
+
+    fn show_topics(&self, metrics: &Metrics) {
+        let topics = self.topics();
+        let (mut partitions, mut quarantined) = (0, 0);
+        for topic in &topics {
+            for partition in topic.partitions().iter() {
+                partitions += 1;
+                quarantined += partition.log.quarantined().len() as u64;
+            }
+        }
+        metrics.topics.set(topics.len() as u64);
+        metrics.partitions.set(partitions);
+        metrics.quarantined.set(quarantined);
+        metrics.producers.set(self.engine.producer_count() as u64);
+        metrics.groups.set(self.groups.len() as u64);
+    }
+}
+
+impl Counted {
+    fn follow(&mut self, stats: &EngineStats, metrics: &Metrics) {
+        let pairs: [(&AtomicU64, &Counter); 5] = [
+            (&stats.commits, &metrics.commits),
+            (&stats.bytes_written, &metrics.commit_bytes),
+            (&stats.payload_bytes, &metrics.commit_payload),
+            (&stats.bytes_rewritten, &metrics.rewritten),
+            (&stats.corrupt_skipped, &metrics.corrupt_skipped),
+        ];
+        for ((counted, counter), shown) in pairs.into_iter().zip(&mut self.counters) {
+            counter.add(news(counted, shown));
+        }
+        let buckets = stats.flush_buckets.iter().zip(&mut self.flush_buckets);
+        let buckets = buckets.map(|(counted, shown)| news(counted, shown)).enumerate();
+        metrics.flush_latency.absorb(buckets, news(&stats.flush_micros, &mut self.flush_micros));
+    }
+}
+
+/// How far `counted` went on since it was `shown`.
+fn news(counted: &AtomicU64, shown: &mut u64) -> u64 {
+    let now = counted.load(Ordering::Relaxed);
+    now.saturating_sub(std::mem::replace(shown, now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_go_on_over_incarnations() {
+        let metrics = Metrics::new();
+        let first = (EngineStats::default(), &mut Counted::default());
+        first.0.commits.store(5, Ordering::Relaxed);
+        first.1.follow(&first.0, &metrics);
+        first.0.commits.store(7, Ordering::Relaxed);
+        first.0.flush_micros.store(300, Ordering::Relaxed);
+        first.0.flush_buckets[2].store(1, Ordering::Relaxed);
+        first.1.follow(&first.0, &metrics);
+        first.1.follow(&first.0, &metrics);
+        assert_eq!(metrics.commits.get(), 7);
+        let second = (EngineStats::default(), &mut Counted::default());
+        second.0.commits.store(2, Ordering::Relaxed);
+        second.1.follow(&second.0, &metrics);
+        assert_eq!(metrics.commits.get(), 9);
+        assert_eq!(metrics.flush_latency.count(), 1);
+        let text = metrics.registry().render();
+        assert!(text.contains("millrace_log_flush_duration_seconds_bucket{le=\"0.0005\"} 1\n"));
+        assert!(text.contains("millrace_log_flush_duration_seconds_sum 0.0003\n"), "{text}");
+    }
+}
