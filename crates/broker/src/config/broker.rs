@@ -32,20 +32,14 @@ pub struct BrokerConfig {
     pub connections_per_ip_max: usize,
     /// `socket.request.max.bytes`
     pub request_bytes_max: usize,
-    /// `socket.listen.backlog.size`
-    pub listen_backlog: u32,
     /// `fetch.max.bytes`
     pub fetch_bytes_max: usize,
     /// `max.incremental.fetch.session.cache.slots`
     pub fetch_sessions_max: usize,
     /// `max.request.partition.size.limit`
     pub described_partitions_max: usize,
-    /// `log.retention.check.interval.ms`
-    pub retention_check_interval_ms: u64,
     /// `producer.id.expiration.ms`
     pub producer_expiration_ms: u64,
-    /// `producer.id.expiration.check.interval.ms`
-    pub producer_expiration_check_interval_ms: u64,
     /// `group.initial.rebalance.delay.ms`
     pub group_initial_rebalance_delay_ms: u32,
     /// `group.min.session.timeout.ms`
@@ -130,15 +124,10 @@ impl BrokerConfig {
             connections_max: size("max.connections"),
             connections_per_ip_max: size("max.connections.per.ip"),
             request_bytes_max: size("socket.request.max.bytes"),
-            listen_backlog: count("socket.listen.backlog.size"),
             fetch_bytes_max: size("fetch.max.bytes"),
             fetch_sessions_max: size("max.incremental.fetch.session.cache.slots"),
             described_partitions_max: size("max.request.partition.size.limit"),
-            retention_check_interval_ms: unsigned("log.retention.check.interval.ms"),
             producer_expiration_ms: unsigned("producer.id.expiration.ms"),
-            producer_expiration_check_interval_ms: unsigned(
-                "producer.id.expiration.check.interval.ms",
-            ),
             group_initial_rebalance_delay_ms: count("group.initial.rebalance.delay.ms"),
             group_session_timeout_min_ms: count("group.min.session.timeout.ms"),
             group_session_timeout_max_ms: count("group.max.session.timeout.ms"),

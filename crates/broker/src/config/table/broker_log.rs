@@ -8,6 +8,8 @@ use super::{
 
 /// Why class names of policies change nothing.
 const NO_CLASSES: &str = "there is no Java to load classes from";
+/// Why intervals of retention change nothing.
+const OFTEN: &str = "the server looks every five seconds";
 /// The flag that decides the data directory.
 const DATA_DIR: &str = "data_dir (--data-dir)";
 
@@ -93,7 +95,7 @@ pub(super) const LOG: &[Setting] = &[
         .doc("Default of the topics' `preallocate`."),
     long("log.retention.bytes").or("-1").dynamic()
         .doc("Default of the topics' `retention.bytes`."),
-    long("log.retention.check.interval.ms").or("300000").min(1)
+    long("log.retention.check.interval.ms").or("300000").min(1).kept(OFTEN)
         .doc("Time between two looks for records whose retention is over."),
     int("log.retention.hours").or("168")
         .doc("Default of the topics' `retention.ms`, in hours; `log.retention.minutes` and `log.retention.ms` come first."),
@@ -121,7 +123,7 @@ pub(super) const LOG: &[Setting] = &[
         .doc("Partitions of a topic that is made without a number."),
     int("num.recovery.threads.per.data.dir").or("2").min(1).unit_is("threads").dynamic().kept(NO_THREADS)
         .doc("Threads that recover a data directory at the start."),
-    int("producer.id.expiration.check.interval.ms").or("600000").min(1).internal()
+    int("producer.id.expiration.check.interval.ms").or("600000").min(1).internal().kept(OFTEN)
         .doc("Time between two looks for producer ids that have expired."),
     int("producer.id.expiration.ms").or("86400000").min(1).dynamic()
         .doc("How long a partition remembers a producer id that sends nothing."),

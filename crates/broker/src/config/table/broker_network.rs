@@ -95,7 +95,7 @@ pub(super) const NETWORK: &[Setting] = &[
         .doc("Longest time for the set-up of a connection to another broker."),
     long("socket.connection.setup.timeout.ms").or("10000").kept("the broker connects to nobody")
         .doc("First time for the set-up of a connection to another broker."),
-    int("socket.listen.backlog.size").or("50").min(1).unit_is("connections")
+    int("socket.listen.backlog.size").or("50").min(1).unit_is("connections").kept("the server always asks for 1024")
         .doc("Connections that may wait to be accepted."),
     int("socket.receive.buffer.bytes").or("102400").kept("the operating system sizes socket buffers")
         .doc("Receive buffer of a connection's socket."),
