@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use millrace_log::batch::{self, BatchHeader, Compression};
+use millrace_log::records::{self, RecordError};
 use millrace_store::engine::{Class, Ended};
 use millrace_types::{Lsn, Offset, Timestamp};
 
@@ -31,6 +32,11 @@ pub struct Appended {
     /// It is durable once this is: see [`Broker::durable`].
     pub lsn: Lsn,
 }
+
+/// Bytes that the records of one batch may have where they must be decoded.
+const DECOMPRESSED_MAX: usize = 64 << 20;
+/// Records without a key that are told apart in one error.
+const WITHOUT_KEY_MAX: usize = 10_000;
 
 impl Broker {
     /// Appends one batch to `partition`. Returns as soon as its offset is
@@ -69,6 +75,9 @@ impl Broker {
         if batch.len() > limit {
             return Err(AppendError::TooLarge { bytes: batch.len(), limit });
         }
+        if config.cleanup_policy.compact {
+            check_keys(&header, batch)?;
+        }
         let stamp_time = config.timestamp_kind == TimestampKind::LogAppendTime;
         if !stamp_time {
             check_timestamp(&header, &config, self.env().wall())?;
@@ -99,6 +108,20 @@ impl Broker {
     pub async fn durable(&self, lsn: Lsn) -> Result<(), Ended> {
         self.engine.durable(lsn).await
     }
+}
+
+/// Refuses records without a key, which compaction could never replace: the one
+/// check that decodes records, on the topics that ask for it.
+fn check_keys(header: &BatchHeader, batch: &[u8]) -> Result<(), AppendError> {
+    let body = records::body(header, batch, DECOMPRESSED_MAX).map_err(RecordError::from)?;
+    let mut without = Vec::new();
+    for record in records::records(header, &body) {
+        let record = record?;
+        if record.key.is_none() && without.len() < WITHOUT_KEY_MAX {
+            without.push(record.offset_delta);
+        }
+    }
+    if without.is_empty() { Ok(()) } else { Err(AppendError::WithoutKey { records: without }) }
 }
 
 /// Refuses a timestamp that is too far from now. The header has the first and

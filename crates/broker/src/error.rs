@@ -4,6 +4,7 @@
 //! in one file. `Ended` is never answered: the next incarnation may know
 //! better.
 
+use millrace_log::records::RecordError;
 use millrace_log::{batch::BatchError, partition::AdmitError};
 use millrace_store::engine;
 use millrace_types::{Offset, Timestamp, TopicPartition};
@@ -39,6 +40,15 @@ pub enum AppendError {
         /// The topic's limit.
         limit: usize,
     },
+    /// A compacted topic keeps records by their key.
+    #[error("{} records have no key, which a compacted topic asks for", .records.len())]
+    WithoutKey {
+        /// Which records of the batch, from 0, ascending; the first 10,000.
+        records: Vec<i32>,
+    },
+    /// The records had to be decoded, and cannot be.
+    #[error(transparent)]
+    Records(#[from] RecordError),
     /// The producer's sequence or epoch does not fit.
     #[error(transparent)]
     Sequence(AdmitError),
@@ -69,7 +79,7 @@ impl AppendError {
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
-            Self::Batch(_) => "malformed",
+            Self::Batch(_) | Self::WithoutKey { .. } | Self::Records(_) => "malformed",
             Self::Compression => "compression",
             Self::Timestamp { .. } => "timestamp",
             Self::TooLarge { .. } => "too large",

@@ -23,6 +23,7 @@ pub(crate) fn append(error: &AppendError) -> Result<Failure, Refusal> {
         AppendError::Transactional => ErrorCode::TransactionalIdAuthorizationFailed,
         AppendError::Timestamp { .. } => ErrorCode::InvalidTimestamp,
         AppendError::TooLarge { .. } => ErrorCode::MessageTooLarge,
+        AppendError::WithoutKey { .. } | AppendError::Records(_) => ErrorCode::InvalidRecord,
         AppendError::Sequence(AdmitError::OutOfOrderSequence { .. }) => {
             ErrorCode::OutOfOrderSequenceNumber
         }

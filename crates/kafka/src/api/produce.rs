@@ -8,7 +8,7 @@
 //! partition, and a request of a million empty partitions costs its own bytes.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use millrace_broker::{AppendOptions, Appended, Broker, Compression, Topic};
+use millrace_broker::{AppendError, AppendOptions, Appended, Broker, Compression, Topic};
 use millrace_types::{Lsn, PartitionId, TopicId};
 use std::sync::Arc;
 
@@ -36,6 +36,7 @@ const ITEMS_MAX: usize = 200_000;
 /// Bytes of the answer for one partition, roughly, to size the response.
 const ANSWER_LEN: usize = 40;
 
+const WITHOUT_KEY: &str = "a compacted topic takes no record without a key";
 const TRANSACTIONS: &str = "this server has no transactions yet: use an idempotent producer";
 
 /// Appends, and answers once everything appended is durable.
@@ -50,9 +51,9 @@ pub(super) async fn start(call: Call, body: Bytes) -> Result<Started, Refusal> {
         for _ in 0..topic.partitions {
             let (index, records) = request.next_partition()?;
             let outcome = match (&refused, &known) {
-                (Some(failure), _) => Err(failure.clone()),
+                (Some(failure), _) => Err(failure.clone().into()),
                 (None, Some(known)) => append(&call, known, index, records).await?,
-                (None, None) => Err(topic.unknown()),
+                (None, None) => Err(topic.unknown().into()),
             };
             if let Ok(appended) = &outcome {
                 lsn = lsn.max(Some(appended.lsn));
@@ -70,7 +71,28 @@ pub(super) async fn start(call: Call, body: Bytes) -> Result<Started, Refusal> {
     }
 }
 
-type Outcome = Result<Appended, Failure>;
+type Outcome = Result<Appended, Refused>;
+
+/// A batch that was not appended.
+struct Refused {
+    failure: Failure,
+    /// The records that are to blame, by their index, where not all are.
+    records: Vec<i32>,
+}
+
+impl From<Failure> for Refused {
+    fn from(failure: Failure) -> Self {
+        Self { failure, records: Vec::new() }
+    }
+}
+
+impl Refused {
+    fn new(error: AppendError) -> Result<Self, Refusal> {
+        let failure = errors::append(&error)?;
+        let AppendError::WithoutKey { records } = error else { return Ok(failure.into()) };
+        Ok(Self { failure, records })
+    }
+}
 
 async fn append(
     call: &Call,
@@ -79,17 +101,17 @@ async fn append(
     records: Option<Bytes>,
 ) -> Result<Outcome, Refusal> {
     let Some(partition) = topic.partition(PartitionId(index)) else {
-        return Ok(Err(Failure::new(ErrorCode::UnknownTopicOrPartition)));
+        return Ok(Err(Failure::new(ErrorCode::UnknownTopicOrPartition).into()));
     };
     let batch = records.unwrap_or_default();
     if let Some(failure) = one_batch(&batch) {
-        return Ok(Err(failure));
+        return Ok(Err(failure.into()));
     }
     let compression_max = if call.version < ZSTD { Compression::Lz4 } else { Compression::Zstd };
     let options = AppendOptions { compression_max };
     match call.broker().append(&partition, &batch, &options).await {
         Ok(appended) => Ok(Ok(appended)),
-        Err(error) => Ok(Err(errors::append(&error)?)),
+        Err(error) => Ok(Err(Refused::new(error)?)),
     }
 }
 
@@ -260,8 +282,9 @@ impl Answers {
             let time = appended.append_time.map_or(-1, |time| time.get());
             (appended.base_offset.get(), time, appended.log_start.get())
         });
-        let failure = outcome.as_ref().err();
-        self.failed |= failure.is_some();
+        let refused = outcome.as_ref().err();
+        let failure = refused.map(|refused| &refused.failure);
+        self.failed |= refused.is_some();
         let code = failure.map_or(ErrorCode::None, |failure| failure.code);
         let out = &mut self.writer.out;
         out.put_i32(index);
@@ -274,10 +297,20 @@ impl Answers {
             out.put_i64(start);
         }
         if self.version >= MESSAGES {
-            self.writer.array(0); // Records that were refused within a batch.
+            self.records(refused.map_or(&[], |refused| &refused.records));
             self.writer.string(failure.and_then(|failure| failure.message.as_deref()));
         }
         self.writer.no_tags();
+    }
+
+    /// The records of a batch that are to blame.
+    fn records(&mut self, records: &[i32]) {
+        self.writer.array(records.len());
+        for record in records {
+            self.writer.out.put_i32(*record);
+            self.writer.string(Some(WITHOUT_KEY));
+            self.writer.no_tags();
+        }
     }
 
     fn end_topic(&mut self) {

@@ -98,6 +98,24 @@ async fn what_is_not_one_batch_of_magic_2_is_an_invalid_record() {
 }
 
 #[tokio::test]
+async fn a_compacted_topic_tells_which_records_have_no_key() {
+    let broker = Broker::in_memory();
+    let new = millrace_broker::NewTopic {
+        name: millrace_types::TopicName::new("c").unwrap(),
+        partitions: 1,
+        config: [("cleanup.policy".into(), "compact".into())].into(),
+    };
+    broker.create_topic(new, false).await.unwrap();
+    // The batches of these tests have no keys.
+    let request = request(&broker, 9, &[("c", vec![partition(0, &batch(&["x", "y"]))])]);
+    let topics = answer(&broker, 9, &request).await;
+    assert_eq!(codes(&topics), [(0, ErrorCode::InvalidRecord.code(), -1)]);
+    let blamed = &topics[0].partition_responses[0].record_errors;
+    assert_eq!(blamed.iter().map(|record| record.batch_index).collect::<Vec<_>>(), [0, 1]);
+    assert!(blamed[0].batch_index_error_message.is_some());
+}
+
+#[tokio::test]
 async fn transactions_and_unknown_acks_are_refused_before_anything_is_appended() {
     let broker = Broker::in_memory();
     testing::topic(&broker, "a", 1).await;
