@@ -6,9 +6,12 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+pub use millrace_store::disk::{
+    Operation,
+    memory::{Fault, MemDisk},
+};
 use millrace_store::{
     catalog::memory::MemoryCatalog,
-    disk::memory::MemDisk,
     engine::EngineOptions,
     env::{BoxFuture, Env},
 };
@@ -85,6 +88,15 @@ impl Broker {
     /// If it does not start.
     #[must_use]
     pub fn in_memory_with(started: &[(&str, &str)]) -> Arc<Self> {
+        Self::in_memory_on(Arc::new(MemDisk::new(1)), started)
+    }
+
+    /// As [`Broker::in_memory_with`], on a disk that the test can make fail.
+    ///
+    /// # Panics
+    /// If it does not start.
+    #[must_use]
+    pub fn in_memory_on(disk: Arc<MemDisk>, started: &[(&str, &str)]) -> Arc<Self> {
         let listener = vec!["PLAINTEXT://127.0.0.1:9092".to_owned()];
         let given = Given {
             node_id: 1,
@@ -105,7 +117,7 @@ impl Broker {
         };
         let drivers = Drivers {
             env: Arc::new(RealEnv { start: Instant::now() }),
-            disk: Arc::new(MemDisk::new(1)),
+            disk,
             catalog: Arc::new(MemoryCatalog::new()),
             metrics: Arc::new(Metrics::new()),
         };

@@ -138,8 +138,11 @@ async fn serve_socket(
     mut stopping: watch::Receiver<bool>,
     _place: Place,
 ) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "cannot set TCP_NODELAY");
+    // Keep-alive, as Kafka: a half-open socket whose request waits is not idle.
+    let options =
+        stream.set_nodelay(true).and_then(|()| socket2::SockRef::from(&stream).set_keepalive(true));
+    if let Err(error) = options {
+        tracing::debug!(%error, "cannot set the options of a socket");
     }
     let peer = context.peer;
     let (front, broker) = (Arc::clone(&context.front), Arc::clone(&context.broker));

@@ -1,6 +1,8 @@
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use millrace_broker::Broker;
+use millrace_broker::testing::{Fault, MemDisk, Operation};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
@@ -183,6 +185,25 @@ async fn a_refused_batch_with_acks_0_closes_the_connection() {
     let mut client = setup.connect(1 << 16);
     client.send(ApiKey::Produce, 9, &produce("unknown", 0, batch(&["a"]))).await;
     assert!(matches!(client.end().await, End::Refused { .. }));
+}
+
+#[tokio::test]
+async fn when_the_log_fails_what_is_unanswered_stays_unanswered() {
+    let disk = Arc::new(MemDisk::new(1));
+    let broker = Broker::in_memory_on(Arc::clone(&disk), &[]);
+    let setup = Setup::of(Settings::default(), broker);
+    topic(&setup.broker, "t", 1).await;
+    let mut idle = setup.connect(1 << 16);
+    let mut busy = setup.connect(1 << 16);
+    let request = produce("t", -1, batch(&["a"]));
+    let first: ProduceResponseData = busy.call(ApiKey::Produce, 9, &request).await;
+    assert_eq!(first.responses[0].partition_responses[0].error_code, 0);
+    disk.fail_every(Operation::Sync, Fault::Io);
+    busy.send(ApiKey::Produce, 9, &request).await;
+    assert!(busy.frame().await.is_none(), "an answer that nobody can stand for");
+    assert!(matches!(busy.end.await.unwrap(), End::BrokerEnded));
+    assert!(idle.frame().await.is_none());
+    assert!(matches!(idle.end.await.unwrap(), End::BrokerEnded));
 }
 
 #[tokio::test(start_paused = true)]

@@ -27,8 +27,11 @@ impl Setup {
     }
 
     pub(crate) async fn with(settings: Settings) -> Self {
-        let front = Front::new(settings, Arc::new(Metrics::new()));
-        Self { front, broker: Broker::in_memory() }
+        Self::of(settings, Broker::in_memory())
+    }
+
+    pub(crate) fn of(settings: Settings, broker: Arc<Broker>) -> Self {
+        Self { front: Front::new(settings, Arc::new(Metrics::new())), broker }
     }
 
     pub(crate) fn context(&self) -> Arc<Context> {
