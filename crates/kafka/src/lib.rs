@@ -27,4 +27,4 @@ pub use metrics::FrontMetrics;
 pub use notice::Notices;
 pub use response::Response;
 pub use server::{Brokers, serve};
-pub use settings::{SEND_BYTES_MIN, Settings};
+pub use settings::{RECEIVE_BYTES_MIN, RECEIVE_TIMEOUT_CONTENDED, SEND_BYTES_MIN, Settings};

@@ -5,12 +5,16 @@
 //! the order of asking. Called by the connection's receiver.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use millrace_broker::metrics::{self, Counter, Gauge, Metrics};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Bytes of one permit: the semaphore counts in 32 bits.
 const UNIT: usize = 1024;
+
+/// Most that a small request takes: one of 4 KB, when it is decoded.
+const SMALL_MAX: usize = 1024 * 1024;
 
 /// The pool's name in the metrics.
 const NAME: &str = "kafka_requests";
@@ -40,64 +44,113 @@ impl Drop for Permit {
     }
 }
 
-/// A bounded amount of memory.
+/// A bounded amount of memory, of which a part is kept for small requests: they
+/// are what consumers and groups live by, and must not wait behind large ones
+/// that a slow or hostile client announces.
 #[derive(Clone, Debug)]
 pub struct Pool {
-    free: Arc<Semaphore>,
-    units: u32,
+    large: Part,
+    small: Part,
     gauge: Arc<Gauge>,
     waits: Arc<Counter>,
+    waiting: Arc<AtomicUsize>,
+}
+
+#[derive(Clone, Debug)]
+struct Part {
+    free: Arc<Semaphore>,
+    units: u32,
+}
+
+impl Part {
+    fn new(units: usize) -> Self {
+        let units = u32::try_from(units.min(Semaphore::MAX_PERMITS)).unwrap_or(u32::MAX);
+        Self { free: Arc::new(Semaphore::new(usize::try_from(units).unwrap_or(0))), units }
+    }
+
+    fn limit(&self) -> usize {
+        usize::try_from(self.units).unwrap_or(usize::MAX).saturating_mul(UNIT)
+    }
+
+    fn used(&self) -> usize {
+        self.limit().saturating_sub(self.free.available_permits().saturating_mul(UNIT))
+    }
 }
 
 impl Pool {
-    /// A pool of `bytes`, rounded to whole KiB.
+    /// A pool of `bytes`, rounded to whole KiB; an eighth is for small requests.
     #[must_use]
     pub fn new(bytes: usize, metrics: &Metrics) -> Self {
-        let units = (bytes / UNIT).min(Semaphore::MAX_PERMITS);
-        let units = u32::try_from(units).unwrap_or(u32::MAX);
-        let free = Arc::new(Semaphore::new(usize::try_from(units).unwrap_or(0)));
+        let small = bytes / 8 / UNIT;
+        let (small, large) = (Part::new(small), Part::new((bytes / UNIT).saturating_sub(small)));
         let labels = metrics::Pool { pool: NAME };
         let gauge = metrics.memory_used.with(&labels);
         let waits = metrics.memory_waits.with(&labels);
-        let pool = Self { free, units, gauge, waits };
-        metrics.memory_limit.with(&labels).set(u64::try_from(pool.limit()).unwrap_or(u64::MAX));
-        pool
+        metrics.memory_limit.with(&labels).set(u64::try_from(bytes).unwrap_or(u64::MAX));
+        Self { large, small, gauge, waits, waiting: Arc::default() }
     }
 
     /// Whether `bytes` could ever be given.
     #[must_use]
     pub fn fits(&self, bytes: usize) -> bool {
-        units(bytes) <= self.units
+        bytes <= self.limit()
     }
 
     /// Takes `bytes` if nobody else waits and as much is free.
     #[must_use]
     pub fn try_take(&self, bytes: usize) -> Option<Permit> {
-        let held = Arc::clone(&self.free).try_acquire_many_owned(units(bytes)).ok()?;
+        let part = Arc::clone(&self.part(bytes).free);
+        let held = part.try_acquire_many_owned(units(bytes)).ok()?;
         Some(Permit::new(held, &self.gauge))
     }
 
     /// Waits for `bytes`. What does not [fit](Self::fits) is never given.
     pub async fn take(self, bytes: usize) -> Permit {
         self.waits.increment();
-        match self.free.acquire_many_owned(units(bytes)).await {
+        let _waiting = Waiting::new(&self.waiting);
+        match Arc::clone(&self.part(bytes).free).acquire_many_owned(units(bytes)).await {
             Ok(held) => Permit::new(held, &self.gauge),
             // The semaphore is never closed.
             Err(_) => std::future::pending().await,
         }
     }
 
+    /// Whether somebody waits: then nobody may hold memory without using it.
+    #[must_use]
+    pub fn is_contended(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
     /// Bytes in use.
     #[must_use]
     pub fn used(&self) -> usize {
-        let units = usize::try_from(self.units).unwrap_or(usize::MAX);
-        units.saturating_sub(self.free.available_permits()).saturating_mul(UNIT)
+        self.large.used().saturating_add(self.small.used())
     }
 
-    /// Bytes that there are.
+    /// Bytes that one request may take.
     #[must_use]
     pub fn limit(&self) -> usize {
-        usize::try_from(self.units).unwrap_or(usize::MAX).saturating_mul(UNIT)
+        self.large.limit()
+    }
+
+    fn part(&self, bytes: usize) -> &Part {
+        if bytes <= SMALL_MAX && bytes <= self.small.limit() { &self.small } else { &self.large }
+    }
+}
+
+/// Counts one that waits, until dropped.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -107,16 +160,38 @@ fn units(bytes: usize) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     #[test]
     fn memory_comes_back_when_its_permit_is_dropped() {
-        let pool = Pool::new(10 * UNIT, &Metrics::new());
-        let most = pool.try_take(9 * UNIT + 1).unwrap();
-        assert_eq!(pool.used(), 10 * UNIT);
-        assert!(pool.try_take(1).is_none());
+        let pool = Pool::new(80 * UNIT, &Metrics::new());
+        let most = pool.try_take(69 * UNIT + 1).unwrap();
+        assert_eq!(pool.used(), 70 * UNIT);
+        assert!(pool.try_take(11 * UNIT).is_none());
         drop(most);
         assert_eq!(pool.used(), 0);
-        assert!(pool.fits(10 * UNIT) && !pool.fits(10 * UNIT + 1));
+        assert!(pool.fits(70 * UNIT) && !pool.fits(70 * UNIT + 1));
+    }
+
+    #[test]
+    fn small_requests_have_a_part_of_their_own() {
+        let pool = Pool::new(80 * UNIT, &Metrics::new());
+        let _large = pool.try_take(70 * UNIT).unwrap();
+        let _small = pool.try_take(10 * UNIT).unwrap();
+        assert!(pool.try_take(UNIT).is_none());
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_noticed_until_it_gets_or_gives_up() {
+        let pool = Pool::new(80 * UNIT, &Metrics::new());
+        let most = pool.try_take(70 * UNIT).unwrap();
+        let mut waiting = Box::pin(pool.clone().take(70 * UNIT));
+        assert!((&mut waiting).now_or_never().is_none());
+        assert!(pool.is_contended());
+        drop(most);
+        drop(waiting.await);
+        assert!(!pool.is_contended());
     }
 }

@@ -30,7 +30,9 @@ pub struct Settings {
     /// A client that takes less than [`SEND_BYTES_MIN`] of what waits for it in
     /// this time is cut off.
     pub send_timeout: Duration,
-    /// A request that has begun to arrive must go on arriving.
+    /// A request that has begun to arrive must be whole, or [`RECEIVE_BYTES_MIN`]
+    /// longer, after this time; after [`RECEIVE_TIMEOUT_CONTENDED`] already
+    /// while others wait for the memory that it holds.
     pub receive_timeout: Duration,
     /// How long a connection may finish what it has begun when the server
     /// stops.
@@ -44,6 +46,10 @@ pub struct Settings {
 /// Idle time of a connection that is never closed for it: 30 years.
 const IDLE_NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 
+/// See [`Settings::receive_timeout`].
+pub const RECEIVE_BYTES_MIN: usize = 16 * 1024;
+/// See [`Settings::receive_timeout`].
+pub const RECEIVE_TIMEOUT_CONTENDED: Duration = Duration::from_secs(2);
 /// See [`Settings::send_timeout`].
 pub const SEND_BYTES_MIN: usize = 16 * 1024;
 
@@ -71,7 +77,7 @@ impl Default for Settings {
             connections_max_idle: Duration::from_secs(600),
             max_connections: usize::MAX,
             max_connections_per_ip: usize::MAX,
-            queued_max_request_bytes: 512 * 1024 * 1024,
+            queued_max_request_bytes: 640 * 1024 * 1024,
             in_flight_requests_max: 64,
             response_bytes_max: 64 * 1024 * 1024,
             send_timeout: Duration::from_secs(30),

@@ -13,7 +13,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::End;
 use super::receive::Receive;
 use super::send::Send;
-use crate::settings::{SEND_BYTES_MIN, Settings};
+use crate::settings::{RECEIVE_BYTES_MIN, RECEIVE_TIMEOUT_CONTENDED, SEND_BYTES_MIN, Settings};
 
 /// A buffer unused for so long is given back.
 const BUFFER_IDLE: Duration = Duration::from_secs(10);
@@ -31,8 +31,11 @@ pub(crate) struct Clock {
     sent: u64,
     /// When something was last received or in flight.
     active_at: Instant,
-    /// When the frame that is half there last grew.
-    receiving_since: Option<Instant>,
+    /// When the frame that is half there began or last grew by
+    /// [`RECEIVE_BYTES_MIN`].
+    receiving_since: Option<(Instant, u64)>,
+    /// Frames taken when `receiving_since` was set.
+    frames: u64,
     /// When the client last took [`SEND_BYTES_MIN`], or all there was.
     sending_since: Option<(Instant, u64)>,
     /// When the buffer was last used, if it could be given back.
@@ -47,6 +50,7 @@ impl Clock {
             sent: 0,
             active_at: Instant::now(),
             receiving_since: None,
+            frames: 0,
             sending_since: None,
             buffer_since: None,
             timer: None,
@@ -72,27 +76,37 @@ impl Clock {
             self.active_at = now;
         }
         // A client is not to blame while it is we who let it wait.
-        self.receiving_since = (receive.is_amid_frame() && !receive.awaits_memory() && !staged)
-            .then(|| self.receiving_since.filter(|_| !fresh).unwrap_or(now));
-        self.sending_since = (send.bytes() > 0).then(|| {
-            let enough = |since: &(Instant, u64)| {
-                let least = u64::try_from(SEND_BYTES_MIN).unwrap_or(u64::MAX);
-                self.sent.saturating_sub(since.1) < least
+        let blamed = receive.is_amid_frame() && !receive.awaits_memory() && !staged;
+        let another = std::mem::replace(&mut self.frames, receive.frames()) != receive.frames();
+        self.receiving_since = blamed.then(|| {
+            let slow = |since: &(Instant, u64)| {
+                !another && moved_less(since.1, self.received, RECEIVE_BYTES_MIN)
             };
-            self.sending_since.filter(enough).unwrap_or((now, self.sent))
+            self.receiving_since.filter(slow).unwrap_or((now, self.received))
+        });
+        self.sending_since = (send.bytes() > 0).then(|| {
+            let slow = |since: &(Instant, u64)| moved_less(since.1, self.sent, SEND_BYTES_MIN);
+            self.sending_since.filter(slow).unwrap_or((now, self.sent))
         });
         self.buffer_since =
             receive.can_shrink().then(|| self.buffer_since.filter(|_| !fresh).unwrap_or(now));
         traffic
     }
 
-    /// Why the connection must be closed, if it must.
-    pub(crate) fn overdue(&self, now: Instant, settings: &Settings) -> Option<End> {
+    /// Why the connection must be closed, if it must. `contended`: others wait
+    /// for memory.
+    pub(crate) fn overdue(
+        &self,
+        now: Instant,
+        settings: &Settings,
+        contended: bool,
+    ) -> Option<End> {
         if self.sending_since.is_some_and(|(since, _)| now >= since + settings.send_timeout) {
             return Some(End::SlowReader(settings.send_timeout));
         }
-        if self.receiving_since.is_some_and(|since| now >= since + settings.receive_timeout) {
-            return Some(End::SlowWriter(settings.receive_timeout));
+        let timeout = if contended { RECEIVE_TIMEOUT_CONTENDED } else { settings.receive_timeout };
+        if self.receiving_since.is_some_and(|(since, _)| now >= since + timeout) {
+            return Some(End::SlowWriter(timeout));
         }
         let idle = now >= self.active_at + settings.connections_max_idle;
         idle.then_some(End::Idle(settings.connections_max_idle))
@@ -103,10 +117,14 @@ impl Clock {
         self.buffer_since.is_some_and(|since| now >= since + BUFFER_IDLE)
     }
 
-    /// The earliest deadline.
-    pub(crate) fn next(&self, settings: &Settings) -> Instant {
+    /// The earliest deadline after `now`.
+    pub(crate) fn next(&self, now: Instant, settings: &Settings) -> Instant {
         let sending = self.sending_since.map(|(since, _)| since + settings.send_timeout);
-        let receiving = self.receiving_since.map(|since| since + settings.receive_timeout);
+        // Looked at now and then: others may begin to wait at any time.
+        let receiving = self.receiving_since.map(|(since, _)| {
+            let soon = (since + RECEIVE_TIMEOUT_CONTENDED).max(now + RECEIVE_TIMEOUT_CONTENDED / 2);
+            soon.min(since + settings.receive_timeout)
+        });
         let buffer = self.buffer_since.map(|since| since + BUFFER_IDLE);
         let idle = self.active_at + settings.connections_max_idle;
         [sending, receiving, buffer].into_iter().flatten().fold(idle, Instant::min)
@@ -120,4 +138,9 @@ impl Clock {
         }
         timer.as_mut().poll(task)
     }
+}
+
+/// Whether a count of bytes moved by less than `least`.
+fn moved_less(before: u64, now: u64, least: usize) -> bool {
+    now.saturating_sub(before) < u64::try_from(least).unwrap_or(u64::MAX)
 }

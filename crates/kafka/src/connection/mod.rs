@@ -247,14 +247,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             {
                 return Poll::Ready(End::Stopped);
             }
-            if let Some(end) = self.clock.overdue(now, &front.settings) {
+            if let Some(end) = self.clock.overdue(now, &front.settings, front.memory.is_contended())
+            {
                 return Poll::Ready(end);
             }
             if self.clock.buffer_is_idle(now) {
                 self.receive.shrink();
                 self.clock.observe(now, &self.receive, &self.send, busy);
             }
-            let mut next = self.clock.next(&front.settings);
+            let mut next = self.clock.next(now, &front.settings);
             if let Input::Stopping(deadline) = self.input {
                 next = next.min(deadline);
             }

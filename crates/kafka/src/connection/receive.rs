@@ -91,6 +91,7 @@ pub(crate) struct Receive {
     /// Length that the next frame is likely to have at most: falls slowly.
     typical: usize,
     received: u64,
+    frames: u64,
 }
 
 impl Receive {
@@ -104,6 +105,7 @@ impl Receive {
             bytes_max,
             typical: 0,
             received: 0,
+            frames: 0,
         }
     }
 
@@ -128,6 +130,11 @@ impl Receive {
     /// Bytes received so far.
     pub(crate) fn received(&self) -> u64 {
         self.received
+    }
+
+    /// Requests taken so far.
+    pub(crate) fn frames(&self) -> u64 {
+        self.frames
     }
 
     /// Gives the buffer back if nothing stands in it.
@@ -211,6 +218,7 @@ impl Receive {
         };
         self.typical = self.typical.max(LENGTH_LEN + len) / 2 + (LENGTH_LEN + len) / 2;
         self.typical = self.typical.min(RETAINED_MAX);
+        self.frames = self.frames.wrapping_add(1);
         self.buffer.advance(LENGTH_LEN);
         let payload = self.buffer.split_to(len).freeze();
         self.retain();
