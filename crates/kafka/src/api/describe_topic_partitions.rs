@@ -102,3 +102,6 @@ fn described(
         .with_partitions(partitions.iter().map(describe).collect())
         .with_topic_authorized_operations(operations::TOPIC)
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,6 +25,9 @@ const EARLIEST_LOCAL: i64 = -4;
 const LATEST_TIERED: i64 = -5;
 const EARLIEST_PENDING_UPLOAD: i64 = -6;
 
+/// First version that tells the epoch of an offset.
+const EPOCHS: i16 = 4;
+
 /// First version that knows a special time.
 fn known_from(time: i64) -> Option<i16> {
     Some(match time {
@@ -57,6 +60,8 @@ pub(super) async fn handle(
                 .with_partition_index(wanted.partition_index);
             partitions.push(match find(call, partition, &wanted, isolation).await? {
                 Ok(Found { offset, time, epoch }) => {
+                    // Older versions have no field for it.
+                    let epoch = if call.version >= EPOCHS { epoch } else { -1 };
                     answer.with_offset(offset).with_timestamp(time).with_leader_epoch(epoch)
                 }
                 Err(error) => answer.with_error_code(error.code()),
@@ -121,3 +126,6 @@ async fn find(
         Err(error) => Err(errors::read(&error)?),
     })
 }
+
+#[cfg(test)]
+mod tests;

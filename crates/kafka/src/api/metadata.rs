@@ -158,3 +158,6 @@ fn refused(name: Option<KafkaString>, code: ErrorCode) -> MetadataResponseTopic 
     // A null name can be said from version 12 on only.
     MetadataResponseTopic::default().with_name(name).with_error_code(code.code())
 }
+
+#[cfg(test)]
+mod tests;

@@ -98,6 +98,22 @@ async fn what_is_not_one_batch_of_magic_2_is_an_invalid_record() {
 }
 
 #[tokio::test]
+async fn zstd_is_for_versions_that_know_it() {
+    let broker = Broker::in_memory();
+    testing::topic(&broker, "a", 1).await;
+    // The records are never decompressed here; the header says zstd.
+    let mut zstd = batch(&["x"]).to_vec();
+    zstd[22] = 4;
+    let crc = crc32c::crc32c(&zstd[21..]);
+    zstd[17..21].copy_from_slice(&crc.to_be_bytes());
+    for version in SERVED..=12 {
+        let request = request(&broker, version, &[("a", vec![partition(0, &zstd)])]);
+        let (_, code, _) = codes(&answer(&broker, version, &request).await)[0];
+        assert_eq!(code, if version < ZSTD { 76 } else { 0 }, "{version}");
+    }
+}
+
+#[tokio::test]
 async fn a_compacted_topic_tells_which_records_have_no_key() {
     let broker = Broker::in_memory();
     let new = millrace_broker::NewTopic {
