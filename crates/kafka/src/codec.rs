@@ -69,8 +69,19 @@ macro_rules! messages {
             stringify!($module),
             |body, version| $module::$message::decode(body, version).map(drop),
         ),)*];
+
+        /// The message with nothing in it, by the name of its module.
+        #[cfg(test)]
+        pub(crate) const DEFAULTS: &[(&str, EncodeDefault)] = &[$((
+            stringify!($module),
+            |out, version| $module::$message::default().encode(out, version),
+        ),)*];
     };
 }
+
+/// See [`DEFAULTS`].
+#[cfg(test)]
+pub(crate) type EncodeDefault = fn(&mut BytesMut, i16) -> Result<(), CodecError>;
 
 /// See [`DECODERS`].
 pub type DecodeAndDrop = fn(&mut Bytes, i16) -> Result<(), CodecError>;

@@ -1,4 +1,9 @@
+use bytes::{Buf, BytesMut};
+use millrace_broker::Broker;
+
 use super::*;
+use crate::codec::{self, DECODERS, DEFAULTS};
+use crate::testing;
 
 #[test]
 fn the_table_is_sorted_and_every_row_is_found() {
@@ -67,4 +72,48 @@ fn api_versions_tells_the_table_but_for_old_produce() {
     let ranges: Vec<_> = TABLE.iter().map(|api| (api.advertised_min, api.min)).collect();
     assert_eq!(ranges.iter().filter(|(told, served)| told != served).count(), 1);
     assert_eq!(ranges.first(), Some(&(0, 3)), "librdkafka takes compression from Produce 0");
+}
+
+/// The name of the codec's module for an API's requests or responses.
+fn module(api: &Api, side: &str) -> String {
+    let mut name = String::new();
+    for letter in api.name().chars() {
+        if letter.is_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.extend(letter.to_lowercase());
+    }
+    format!("{name}_{side}")
+}
+
+/// An error that cannot be said at an old version would close the connection.
+#[tokio::test]
+async fn every_row_answers_an_empty_request_at_every_version() {
+    let broker = Broker::in_memory();
+    testing::topic(&broker, "t", 1).await;
+    for api in TABLE {
+        let encode = DEFAULTS.iter().find(|(name, _)| *name == module(api, "request")).unwrap().1;
+        let decode = DECODERS.iter().find(|(name, _)| *name == module(api, "response")).unwrap().1;
+        for version in api.min..=api.max {
+            let call = testing::call(&broker, api.key, version);
+            let mut body = BytesMut::new();
+            encode(&mut body, version).unwrap();
+            let started = (api.start)(call, body.freeze()).await;
+            let response = match started.unwrap_or_else(|why| panic!("{api:?} v{version}: {why}")) {
+                Started::Done(response) | Started::Durable(_, response) => response,
+                Started::Waiting(response) => {
+                    response.await.unwrap_or_else(|why| panic!("{api:?} v{version}: {why}"))
+                }
+                // Produce with acks=0.
+                Started::Silent => continue,
+            };
+            let mut frame = response.to_bytes();
+            frame.advance(8);
+            if codec::is_flexible(api.key as i16, version) && api.key != ApiKey::ApiVersions {
+                frame.advance(1);
+            }
+            decode(&mut frame, version).unwrap_or_else(|why| panic!("{api:?} v{version}: {why}"));
+            assert!(frame.is_empty(), "{api:?} v{version}: {} bytes too many", frame.len());
+        }
+    }
 }
