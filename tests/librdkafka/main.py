@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from harness.process import TESTS, TOOLS
-from harness.servers import KAFKA_IMPATIENT, ApacheKafka, External, Millrace
+from harness.servers import ApacheKafka, External, Millrace
 
 SUITE = TOOLS / "librdkafka/tests"
 #: Manual entries: they run until somebody stops them.
@@ -89,9 +89,9 @@ def main() -> int:
         if options.bootstrap:
             server = External(options.bootstrap)
         elif options.server == "kafka":
-            server = ApacheKafka(folder / "server", **{"num.partitions": 4}, **KAFKA_IMPATIENT)
+            server = ApacheKafka(folder / "server", **{"num.partitions": 4})
         else:
-            server = Millrace(folder / "server", **{"kafka.num.partitions": 4, "kafka.group.initial.rebalance.delay.ms": 0})
+            server = Millrace(folder / "server", **{"kafka.num.partitions": 4})
         stack.callback(server.stop)
         server.start()
         results: Counter[str] = Counter()
