@@ -156,7 +156,8 @@ def table(results: list[Measurement]) -> str:
 def machine() -> str:
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    return f"{os.cpu_count()} cores ({model[1] if model else platform.machine()}), {memory:.0f} GB, Linux {platform.release().split("-")[0]}"
+    release = platform.release().split("-")[0]
+    return f"{os.cpu_count()} cores ({model[1] if model else platform.machine()}), {memory:.0f} GB, Linux {release}"
 
 
 def main() -> int:
