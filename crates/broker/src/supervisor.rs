@@ -148,8 +148,12 @@ impl Supervisor {
         let stopped = self.stopped.notified();
         tokio::pin!(stopped);
         stopped.as_mut().enable();
-        self.current().engine.stop();
-        stopped.await;
+        let engine = Arc::clone(&self.current().engine);
+        // One that has ended has nothing to finish, and its writer is gone.
+        if !engine.is_ended() {
+            engine.stop();
+            stopped.await;
+        }
     }
 }
 
