@@ -103,6 +103,7 @@ def test_lengths_that_no_request_has(broker, length):
         assert closed(s)
 
 
+@pytest.mark.millrace  # Kafka gives them the memory, and ends
 def test_a_length_alone_takes_no_memory(broker):
     """A hundred clients announce 100 MB each and send nothing of it."""
     with ExitStack() as stack:
@@ -141,6 +142,7 @@ def test_counts_and_lengths_that_the_request_cannot_hold(broker, body):
         assert closed(s)
 
 
+@pytest.mark.millrace  # Kafka is busy with it for half a minute
 def test_many_small_things_in_one_request(broker):
     """Ten million empty topic names are a well-formed request of 20 MB: answered or refused, within bounds."""
     with connect(broker) as s:
