@@ -18,7 +18,7 @@ from harness.clients import FAMILIES, Member, feed
 from harness.process import Process, until
 from harness.servers import KAFKA_IMPATIENT, ApacheKafka, Millrace
 
-TOPIC, GROUP, PARTITIONS = "flights", "readers", 12
+TOPIC, GROUP, WITNESS, PARTITIONS = "flights", "readers", "witness", 12
 PRODUCERS = (("confluent-kafka", "zstd"), ("java", "lz4"), ("franz-go", "snappy"))
 MEMBERS = ("java", "confluent-kafka", "confluent-kafka")
 #: How far the producers are fed ahead of what stands in the topic, as a share of all rows.
@@ -161,10 +161,19 @@ class Run:
         for number in range(len(MEMBERS)):
             self.tell_to_leave(number)
 
-    def committed(self) -> dict[int, int] | None:
-        group = ConsumerGroupTopicPartitions(GROUP)
+    def read_again(self, ends: dict[int, int]):
+        """A member of another family and another group sees every offset a second time, after all that happened."""
+        out = self.home / "witness.tsv"
+        witness = FAMILIES["franz-go"].member(self.server.bootstrap, TOPIC, WITNESS, out)
+        self.stop.callback(witness.stop)
+        self.files.append(out)
+        until(lambda: witness.alive() and self.committed(WITNESS) == {p: end for p, end in ends.items() if end}, "all is read again", PATIENCE_S)
+        witness.terminate()
+        self.say("a witness of another group and family (franz-go) has read everything again")
+
+    def committed(self, group: str = GROUP) -> dict[int, int] | None:
         try:
-            answer = self.admin.list_consumer_group_offsets([group], request_timeout=5)[GROUP].result(10)
+            answer = self.admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)], request_timeout=5)[group].result(10)
         except KafkaException:
             return None
         return {p.partition: p.offset for p in answer.topic_partitions if p.offset >= 0}
@@ -197,8 +206,9 @@ def main() -> int:
         run.come_back(1)
         ends = run.finish_writing()
         run.finish_reading(ends)
+        run.read_again(ends)
         verdict = check(source, run.files, ends)
-    run.say(f"{verdict.lines} lines read by {len(run.files)} members, {verdict.repeated} of them seen before; checksum {verdict.checksum}")
+    run.say(f"{verdict.lines} lines read by {len(run.files)} members, {verdict.repeated} of them for the second time or more; checksum {verdict.checksum}")
     for complaint in verdict.wrong:
         print(f"WRONG: {complaint}")
     print("FAILED" if verdict.wrong else f"passed: {source.rows} rows, each at exactly one offset, in order, none lost")
