@@ -23,7 +23,7 @@ pub(crate) struct Shown(Mutex<Counted>);
 
 #[derive(Debug, Default)]
 struct Counted {
-    counters: [u64; 5],
+    counters: [u64; 10],
     flush_buckets: [u64; BUCKETS],
     flush_micros: u64,
 }
@@ -72,12 +72,17 @@ impl Broker {
 
 impl Counted {
     fn follow(&mut self, stats: &EngineStats, metrics: &Metrics) {
-        let pairs: [(&AtomicU64, &Counter); 5] = [
+        let pairs: [(&AtomicU64, &Counter); 10] = [
             (&stats.commits, &metrics.commits),
             (&stats.bytes_written, &metrics.commit_bytes),
             (&stats.payload_bytes, &metrics.commit_payload),
             (&stats.bytes_rewritten, &metrics.rewritten),
             (&stats.corrupt_skipped, &metrics.corrupt_skipped),
+            (&stats.checkpoints, &metrics.checkpoints),
+            (&stats.checkpoints_failed, &metrics.checkpoints_failed),
+            (&stats.files_deleted, &metrics.files_deleted),
+            (&stats.producers_evicted, &metrics.producers_evicted),
+            (&stats.producers_refused, &metrics.producers_refused),
         ];
         for ((counted, counter), shown) in pairs.into_iter().zip(&mut self.counters) {
             counter.add(news(counted, shown));

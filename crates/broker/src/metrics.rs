@@ -96,6 +96,16 @@ metrics! {
         "Bytes of log files that no reader can ask for: expired or deleted batches, padding, tables, space allocated ahead.";
     rewritten: counter -> Counter = "millrace_log_rewritten_bytes_total",
         "Live bytes copied to give dead space back.";
+    checkpoints: counter -> Counter = "millrace_log_checkpoints_total",
+        "Checkpoints written.";
+    checkpoints_failed: counter -> Counter = "millrace_log_failed_checkpoints_total",
+        "Checkpoints that could not be written: space is held and starts take longer until one is.";
+    files_deleted: counter -> Counter = "millrace_log_deleted_files_total",
+        "Log files deleted since nothing in them was needed any more.";
+    producers_evicted: counter -> Counter = "millrace_log_evicted_producers_total",
+        "Pairs of producer id and partition forgotten before they expired, to meet producers_max.";
+    producers_refused: counter -> Counter = "millrace_log_refused_producers_total",
+        "Batches of new producers refused because producers_max was met and nobody was idle.";
     quarantined: gauge -> Gauge = "millrace_log_quarantined_ranges",
         "Ranges of offsets that fail their checksum and are not served.";
     corrupt_skipped: counter -> Counter = "millrace_log_corrupt_skipped_total",

@@ -191,9 +191,8 @@ async fn open(
         hidden: BTreeMap::from([(TopicId::GROUPS, hidden)]),
         synced,
     };
-    let (answer, answered) = oneshot::channel();
-    env.blocking(Box::new(move || drop(answer.send(Engine::open(request)))));
-    let Opened { engine, tombstones, .. } = answered.await.map_err(|_| StartError::Stopping)??;
+    let opened = run_blocking(env, move || Engine::open(request));
+    let Opened { engine, tombstones, .. } = opened.await??;
     for id in tombstones.iter().filter(|id| state.topics.contains_key(id)) {
         catalog.delete_topic(*id).await?;
     }
@@ -205,11 +204,16 @@ async fn open(
         &state,
         &tombstones,
     );
-    engine.all_opened();
     let writer = Arc::clone(&engine);
     let done = Arc::clone(stopped);
+    let noted = run_blocking(env, {
+        let engine = Arc::clone(&engine);
+        move || engine.all_opened()
+    });
+    noted.await??;
     env.blocking(Box::new(move || {
         writer.run_writer();
+        writer.close();
         done.notify_waiters();
     }));
     let maintained = Arc::clone(&engine);
@@ -217,10 +221,26 @@ async fn open(
     let log: Arc<dyn GroupLog> =
         Arc::new(BrokerLog { engine: Arc::clone(&engine), broker: Arc::downgrade(&broker) });
     groups.start(&broker.config(), &log)?;
+    // Their rows are gone, and so are the offsets that groups had committed.
+    tombstones.iter().for_each(|id| groups.topic_deleted(*id));
+    let deleted: Vec<TopicId> = tombstones.into_iter().collect();
+    if let Err(error) = engine.forget_tombstones(&deleted).await {
+        tracing::warn!(%error, "deleted topics are remembered until the next start");
+    }
     env.spawn("retention", Box::pin(crate::retention::run(Arc::clone(&broker))));
     metrics.incarnations.increment();
     let took = env.monotonic_ms().saturating_sub(started);
     metrics.recovery.set(Duration::from_millis(took));
     tracing::info!(%incarnation, took_ms = took, "the log is open");
     Ok(broker)
+}
+
+/// Runs `work` where it may block.
+async fn run_blocking<T: Send + 'static>(
+    env: &Arc<dyn Env>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, StartError> {
+    let (answer, answered) = oneshot::channel();
+    env.blocking(Box::new(move || drop(answer.send(work()))));
+    answered.await.map_err(|_| StartError::Stopping)
 }

@@ -143,6 +143,8 @@ impl Broker {
         if let Err(error) = self.catalog.delete_topic(id).await {
             // The topic is gone all the same: its row goes at the next start.
             tracing::warn!(%error, %id, "a deleted topic's row stays in the catalog for now");
+        } else if let Err(error) = self.engine.forget_tombstones(&[id]).await {
+            tracing::debug!(%error, %id, "a tombstone stays until the next start");
         }
         Ok(())
     }

@@ -161,6 +161,13 @@ impl Span {
         self.extents = self.extents.saturating_add(more.extents);
     }
 
+    /// The span of this one and what follows it in the same file.
+    #[must_use]
+    pub fn joined(mut self, more: Self) -> Self {
+        self.extend(&more);
+        self
+    }
+
     /// The offset after the last one.
     #[must_use]
     pub const fn next_offset(&self) -> Offset {

@@ -210,6 +210,8 @@ fn engine_options(own: &Own) -> EngineOptions {
         index_entries_max: size(own.index_entries_max),
         reserve_bytes: own.reserve_bytes,
         producers_max: size(own.producers_max),
+        scrub_period_ms: own.scrub_hours * 3_600_000,
+        scrub_bytes_per_second: own.scrub_bytes_per_second,
     }
 }
 

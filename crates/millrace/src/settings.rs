@@ -116,6 +116,12 @@ own_settings! {
     reserve_bytes: u64 = "16777216" in (1_048_576, 1_099_511_627_776), "bytes",
         "Space set aside so that deleting works on a full disk.",
         "Up where topics are many and the disk often full.";
+    scrub_hours: u64 = "168" in (0, 87_600), "hours, 0 for never",
+        "Time in which every file of the log is read and verified once, in the background.",
+        "Down where disks are old and backups are kept for a short time.";
+    scrub_bytes_per_second: u64 = "8388608" in (65_536, 17_179_869_184), "bytes a second",
+        "What that reads at most.",
+        "Up where so many bytes are kept that the time is too short, down where readers wait for the disk.";
     partitions_max: u64 = "100000" in (1, 10_000_000), "partitions",
         "Partitions of all topics.",
         "Down where clients create topics and memory is short.";

@@ -2,7 +2,8 @@
 //!
 //! A file is named by its id: `00000000000000000042.wal` (frames in arrival
 //! order), `.sorted` (extents rewritten by partition), `.companion` (the
-//! footer of a log file whose writer died before it could write it).
+//! footer of a log file whose writer died before it could write it). The
+//! `checkpoint-42`s beside them are counted by themselves.
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +14,7 @@ use std::{
 };
 
 use millrace_log::frame::FileKind;
-use millrace_types::{FileId, Lsn};
+use millrace_types::{FileId, Incarnation, Lsn};
 use parking_lot::RwLock;
 
 use crate::disk::DiskFile;
@@ -24,6 +25,8 @@ pub(super) struct LogFile {
     pub(super) kind: FileKind,
     pub(super) name: String,
     pub(super) handle: Arc<dyn DiskFile>,
+    /// The life that wrote it.
+    incarnation: AtomicU64,
     first_lsn: AtomicU64,
     last_lsn: AtomicU64,
     /// Where its frames end; grows while it is written.
@@ -36,6 +39,8 @@ pub(super) struct LogFile {
     sealed: AtomicBool,
     /// Its footer stands in a companion.
     companion: AtomicBool,
+    /// A rewritten file took its place: it stays for a kept checkpoint only.
+    superseded: AtomicBool,
     /// Bytes of extents that a reader can still ask for.
     live: AtomicU64,
 }
@@ -47,6 +52,7 @@ impl LogFile {
             kind,
             name: name(id, kind),
             handle,
+            incarnation: AtomicU64::new(0),
             first_lsn: AtomicU64::new(0),
             last_lsn: AtomicU64::new(0),
             data_end: AtomicU64::new(0),
@@ -54,8 +60,17 @@ impl LogFile {
             reserved: AtomicU64::new(0),
             sealed: AtomicBool::new(false),
             companion: AtomicBool::new(false),
+            superseded: AtomicBool::new(false),
             live: AtomicU64::new(0),
         }
+    }
+
+    pub(super) fn set_incarnation(&self, incarnation: Incarnation) {
+        self.incarnation.store(incarnation.get(), Ordering::Release);
+    }
+
+    pub(super) fn incarnation(&self) -> Incarnation {
+        Incarnation(self.incarnation.load(Ordering::Acquire))
     }
 
     /// The file takes frames from `first` on.
@@ -82,7 +97,8 @@ impl LogFile {
     }
 
     pub(super) fn set_synced_to(&self, position: u64) {
-        self.synced_to.store(position, Ordering::Release);
+        // Writer and maintenance both sync.
+        self.synced_to.fetch_max(position, Ordering::AcqRel);
     }
 
     pub(super) fn synced_to(&self) -> u64 {
@@ -109,6 +125,14 @@ impl LogFile {
 
     pub(super) fn has_companion(&self) -> bool {
         self.companion.load(Ordering::Acquire)
+    }
+
+    pub(super) fn supersede(&self) {
+        self.superseded.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_superseded(&self) -> bool {
+        self.superseded.load(Ordering::Acquire)
     }
 
     pub(super) fn is_sealed(&self) -> bool {
@@ -153,6 +177,19 @@ pub(super) fn parse_name(name: &str) -> Option<(FileId, FileKind)> {
     all_digits.then(|| digits.parse().ok()).flatten().map(|id| (FileId(id), kind))
 }
 
+/// The name of checkpoint `number`.
+pub(super) fn checkpoint_name(number: u64) -> String {
+    format!("{CHECKPOINT}{number}")
+}
+
+/// The number that a checkpoint's name says.
+pub(super) fn checkpoint_number(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix(CHECKPOINT)?;
+    digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
+}
+
+const CHECKPOINT: &str = "checkpoint-";
+
 /// Every file that holds extents, by id.
 #[derive(Default)]
 pub(super) struct Files {
@@ -166,6 +203,10 @@ impl Files {
 
     pub(super) fn get(&self, id: FileId) -> Option<Arc<LogFile>> {
         self.by_id.read().get(&id).cloned()
+    }
+
+    pub(super) fn remove(&self, id: FileId) -> Option<Arc<LogFile>> {
+        self.by_id.write().remove(&id)
     }
 
     pub(super) fn all(&self) -> Vec<Arc<LogFile>> {
@@ -182,6 +223,14 @@ mod tests {
         let written = name(FileId(42), FileKind::Sorted);
         assert_eq!(written, "00000000000000000042.sorted");
         assert_eq!(parse_name(&written), Some((FileId(42), FileKind::Sorted)));
+    }
+
+    #[test]
+    fn checkpoints_are_counted() {
+        assert_eq!(checkpoint_number(&checkpoint_name(42)), Some(42));
+        for other in ["checkpoint-", "checkpoint-4.new", "checkpoint-+4", "42.wal"] {
+            assert_eq!(checkpoint_number(other), None, "{other}");
+        }
     }
 
     #[test]

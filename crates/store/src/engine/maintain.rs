@@ -1,9 +1,11 @@
 //! What goes on behind the log writer: allocating space ahead of it, making
-//! the next file ready.
+//! the next file ready, then what keeps the log small: checkpoints, deletion
+//! and rewriting of files, forgetting producers and index entries.
 //!
-//! One thread runs it. Invariant: an append is admitted only into space that
-//! is allocated already, so that a full disk refuses it before it has an
-//! offset, and never fails a write.
+//! One thread runs it, and so holds [`Housekeeping`]'s lock over I/O; nobody
+//! else waits for that lock but who closes the engine. Invariant: an append is
+//! admitted only into space that is allocated already, so that a full disk
+//! refuses it before it has an offset, and never fails a write.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -13,7 +15,15 @@ use std::{
 use millrace_log::frame::{FileHeader, FileKind};
 use millrace_types::{FileId, Lsn};
 
-use super::{Engine, Gathering, TryAppendError, files, files::LogFile, writer::Finished};
+use super::{
+    Class, Engine, Gathering, TryAppendError,
+    checkpoint::Checkpoints,
+    files::{self, LogFile},
+    reserve::Reserve,
+    rewrite::Rewriting,
+    scrub::Scrub,
+    writer::{Finished, WriterState},
+};
 use crate::disk::{DiskError, DiskErrorKind, Mode};
 
 /// Allocation grows with the log: a new one takes little, a busy one asks
@@ -33,17 +43,37 @@ const EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Requests {
     /// Bytes that the present file should have allocated.
     grow_to: u64,
+    /// The server's own records want it, from the reserve if need be.
+    internal: bool,
     /// Something else is worth a look.
     look: bool,
     stopping: bool,
 }
 
+/// What maintenance remembers from step to step.
+#[derive(Debug, Default)]
+pub(super) struct Housekeeping {
+    pub(super) checkpoints: Checkpoints,
+    pub(super) reserve: Reserve,
+    pub(super) rewriting: Rewriting,
+    pub(super) scrub: Scrub,
+    /// Files may have become useless since they were last looked at.
+    pub(super) changed: bool,
+    /// Space came back: what waits for it may go on.
+    pub(super) space_freed: bool,
+    /// Long work is spread over time, between looks at what the log needs.
+    pub(super) paced: bool,
+    /// Bytes of useless files that the checkpoints still hold.
+    pub(super) held: u64,
+}
+
 impl Engine {
     /// Asks for the present file to have at least `bytes` allocated.
-    pub(super) fn ask_to_grow(&self, bytes: u64) {
+    pub(super) fn ask_to_grow(&self, bytes: u64, internal: bool) {
         let mut requests = self.requests.lock();
-        if requests.grow_to < bytes {
-            requests.grow_to = bytes;
+        if requests.grow_to < bytes || (internal && !requests.internal) {
+            requests.grow_to = requests.grow_to.max(bytes);
+            requests.internal |= internal;
             self.requested.notify_one();
         }
     }
@@ -56,33 +86,141 @@ impl Engine {
     /// Runs maintenance until the engine ends or stops. Blocks; give it a
     /// thread of its own.
     pub fn run_maintenance(&self) {
-        loop {
-            let stopping = {
-                let mut requests = self.requests.lock();
-                let idle = requests.grow_to == 0 && !requests.look && !requests.stopping;
-                if idle && !self.is_ended() {
-                    self.requested.wait_for(&mut requests, EVERY);
-                }
-                requests.look = false;
-                requests.stopping
-            };
-            if stopping || self.is_ended() {
-                return;
-            }
+        self.housekeeping.lock().paced = true;
+        while self.wait_for_requests(EVERY) {
             self.maintain_step();
         }
     }
 
+    /// Waits until something is asked for, or `longest` is over. Whether to go
+    /// on.
+    pub(super) fn wait_for_requests(&self, longest: Duration) -> bool {
+        let mut requests = self.requests.lock();
+        let idle = requests.grow_to == 0 && !requests.look && !requests.stopping;
+        if idle && !self.is_ended() {
+            self.requested.wait_for(&mut requests, longest);
+        }
+        requests.look = false;
+        !requests.stopping && !self.is_ended()
+    }
+
     /// Does what is due now.
     pub fn maintain_step(&self) {
-        let grow_to = std::mem::take(&mut self.requests.lock().grow_to);
+        let mut house = self.housekeeping.lock();
+        let house = &mut *house;
+        self.serve_log(house);
+        if self.is_ended() {
+            return;
+        }
+        self.forget_old_producers();
+        house.changed |= self.changed.swap(false, Ordering::AcqRel);
+        if std::mem::take(&mut house.changed) {
+            let usage = self.usage();
+            self.evict_entries(&usage);
+            let held = self.release(house, &usage);
+            self.rewrite_if_worth_it(house, &usage);
+            house.held = held;
+        }
+        self.checkpoint_if_due(house, house.held);
+        self.scrub_step(house);
+        if std::mem::take(&mut house.space_freed) {
+            self.serve_log(house);
+        }
+    }
+
+    /// Gives the log the space that it asks for, and the next file.
+    pub(super) fn serve_log(&self, house: &mut Housekeeping) {
+        let (grow_to, internal) = {
+            let mut requests = self.requests.lock();
+            (std::mem::take(&mut requests.grow_to), std::mem::take(&mut requests.internal))
+        };
         let exhausted = self.stats.space_exhausted.load(Ordering::Acquire);
+        if let Err(error) = self.keep_reserve(house) {
+            if error.kind != DiskErrorKind::Full {
+                tracing::warn!(%error, "the reserve was not made");
+            }
+            if grow_to > 0 || exhausted || self.gather.lock().next.is_none() {
+                self.report_space(Err(DiskError { kind: DiskErrorKind::Full, ..error }));
+            }
+            if internal && exhausted {
+                self.serve_internal(house, grow_to);
+            }
+            return;
+        }
+        let mut full = false;
         if grow_to > 0 || exhausted {
-            self.report_space(self.grow(grow_to));
+            full |= self.report_space(self.grow(grow_to));
         }
         if self.gather.lock().next.is_none() {
-            self.report_space(self.prepare_next());
+            full |= self.report_space(self.prepare_next());
         }
+        if internal && full {
+            self.serve_internal(house, grow_to);
+        }
+    }
+
+    /// Gives the server's own records space when the disk is full: without
+    /// them nothing could be deleted.
+    fn serve_internal(&self, house: &mut Housekeeping, grow_to: u64) {
+        let full = |result: Result<(), DiskError>| match result {
+            Err(error) if error.kind != DiskErrorKind::Full => self.end(&error),
+            Err(error) => {
+                self.reserve_gone.store(true, Ordering::Release);
+                tracing::error!(%error, "the reserve is used up: nothing can be deleted");
+            }
+            Ok(()) => {}
+        };
+        self.give_up(house);
+        let file = Arc::clone(self.gather.lock().gather.file());
+        let wanted = grow_to.next_multiple_of(crate::BLOCK as u64);
+        let reserved = file.reserved();
+        if wanted > reserved {
+            let grown = file.handle.preallocate(reserved, wanted - reserved);
+            full(grown.map(|()| file.reserve(wanted)));
+        }
+        if self.gather.lock().next.is_none() {
+            full(self.prepare_next());
+        }
+        self.room.notify_waiters();
+    }
+
+    /// Seals the present file and takes a checkpoint, so that the next start
+    /// has nothing to read: once writer and maintenance have ended in good
+    /// order.
+    pub fn close(&self) {
+        let mut house = self.housekeeping.lock();
+        if self.is_ended() {
+            return;
+        }
+        let (finished, next) = {
+            let mut gathering = self.gather.lock();
+            let nothing_waits = gathering.gather.is_empty()
+                && gathering.gather.pending_bytes() == 0
+                && gathering.finished.is_empty();
+            gathering.ended = true;
+            if !nothing_waits {
+                // Came in after the writer had left; nobody was told of it.
+                return;
+            }
+            let gather = &mut gathering.gather;
+            let finished = Finished {
+                file: Arc::clone(gather.file()),
+                extents: std::mem::take(&mut gather.file_extents),
+                last_lsn: Lsn(gather.lsn().get() - 1),
+                data_end: gather.position(),
+            };
+            (finished, gathering.next.take())
+        };
+        if let Err(error) = self.write_footer(&finished, &mut WriterState::default()) {
+            tracing::warn!(%error, "the last log file was not sealed; the next start scans it");
+            return;
+        }
+        if let Some(next) = next
+            && let Err(error) = self.disk.unlink(&next.name)
+        {
+            tracing::warn!(%error, "an unused log file stays until the next start");
+        }
+        self.checkpoint(&mut house);
     }
 
     /// Ends [`Self::run_maintenance`].
@@ -91,7 +229,9 @@ impl Engine {
         self.requested.notify_all();
     }
 
-    fn report_space(&self, result: Result<(), DiskError>) {
+    /// Tells producers whether there is space. Whether the disk is full.
+    fn report_space(&self, result: Result<(), DiskError>) -> bool {
+        let mut full = false;
         match result {
             Ok(()) => {
                 if self.stats.space_exhausted.swap(false, Ordering::AcqRel) {
@@ -99,6 +239,7 @@ impl Engine {
                 }
             }
             Err(error) if error.kind == DiskErrorKind::Full => {
+                full = true;
                 if !self.stats.space_exhausted.swap(true, Ordering::AcqRel) {
                     tracing::error!(%error,
                         "the disk is full: produce is refused until space is free");
@@ -107,6 +248,7 @@ impl Engine {
             Err(error) => self.end(&error),
         }
         self.room.notify_waiters();
+        full
     }
 
     /// Allocates the present file up to `wanted`, and by a whole step.
@@ -170,7 +312,9 @@ impl Engine {
         let id = FileId(self.next_file.fetch_add(1, Ordering::Relaxed));
         let name = files::name(id, FileKind::Wal);
         let handle = self.disk.create(&name, Mode::Direct)?;
-        Ok(LogFile::new(id, FileKind::Wal, handle))
+        let file = LogFile::new(id, FileKind::Wal, handle);
+        file.set_incarnation(self.incarnation);
+        Ok(file)
     }
 
     /// The header of a file whose first frame is `first_lsn`.
@@ -186,13 +330,13 @@ impl Engine {
     }
 
     /// Goes on in the next file: the present one is done.
-    pub(super) fn next_file(&self, gathering: &mut Gathering) -> Result<(), TryAppendError> {
+    pub(super) fn next_file(
+        &self,
+        gathering: &mut Gathering,
+        class: Class,
+    ) -> Result<(), TryAppendError> {
         let Some(next) = gathering.next.take() else {
-            self.ask_for_maintenance();
-            if self.stats.space_exhausted.load(Ordering::Acquire) {
-                return Err(super::AppendError::StorageFull.into());
-            }
-            return Err(TryAppendError::Behind);
+            return Err(self.wait_for_space(1, class));
         };
         let lsn = gathering.gather.lsn();
         next.start(lsn);

@@ -2,12 +2,24 @@
 //! as records of the hidden partition [`TopicId::META`].
 //!
 //! ```text
-//! log start   1u8 | topic 16 | partition i32 | offset i64
-//! tombstone   2u8 | topic 16
+//! log start     1u8 | topic 16 | partition i32 | offset i64
+//! tombstone     2u8 | topic 16
+//! forgotten     3u8 | topic 16
+//! quarantined   4u8 | topic 16 | partition i32 | first i64 | end i64 | file u64 | byte u64
+//! end unproven  5u8 | topic 16 | partition i32
 //! ```
 //! Little-endian, as everywhere in stored state.
 
-use millrace_types::{Offset, PartitionId, TopicId, TopicPartition};
+use std::collections::BTreeMap;
+
+use millrace_types::{FileId, Lsn, Offset, PartitionId, TopicId, TopicPartition};
+
+use super::partition::Quarantined;
+
+/// Topics whose deletion is durable. Those that nobody asks for any more
+/// ("forgotten") have the frame by which their last records had been written:
+/// a checkpoint that covers it needs no tombstone.
+pub(super) type Tombstones = BTreeMap<TopicId, Option<Lsn>>;
 
 /// One durable fact about the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,21 +28,42 @@ pub(super) enum MetaRecord {
     LogStart(TopicPartition, Offset),
     /// The topic is deleted; its bytes may go.
     Tombstone(TopicId),
+    /// The catalog knows that the topic is deleted.
+    Forgotten(TopicId),
+    /// A range of offsets that cannot be read.
+    Quarantined(TopicPartition, Quarantined),
+    /// Corruption took the end of the partition.
+    EndUnproven(TopicPartition),
 }
 
 impl MetaRecord {
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(29);
+        let mut bytes = Vec::with_capacity(53);
         match self {
             Self::LogStart(id, offset) => {
                 bytes.push(1);
-                bytes.extend_from_slice(&id.topic.0);
-                bytes.extend_from_slice(&id.partition.get().to_le_bytes());
+                put_partition(*id, &mut bytes);
                 bytes.extend_from_slice(&offset.get().to_le_bytes());
             }
             Self::Tombstone(topic) => {
                 bytes.push(2);
                 bytes.extend_from_slice(&topic.0);
+            }
+            Self::Forgotten(topic) => {
+                bytes.push(3);
+                bytes.extend_from_slice(&topic.0);
+            }
+            Self::Quarantined(id, range) => {
+                bytes.push(4);
+                put_partition(*id, &mut bytes);
+                bytes.extend_from_slice(&range.first.get().to_le_bytes());
+                bytes.extend_from_slice(&range.end.get().to_le_bytes());
+                bytes.extend_from_slice(&range.file.get().to_le_bytes());
+                bytes.extend_from_slice(&range.byte.to_le_bytes());
+            }
+            Self::EndUnproven(id) => {
+                bytes.push(5);
+                put_partition(*id, &mut bytes);
             }
         }
         bytes
@@ -38,22 +71,44 @@ impl MetaRecord {
 
     /// `None` for bytes of another shape: a newer version's record.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        let (kind, rest) = bytes.split_first()?;
-        let (topic, rest) = rest.split_first_chunk::<16>()?;
-        let topic = TopicId(*topic);
-        match kind {
-            1 => {
-                let (partition, rest) = rest.split_first_chunk::<4>()?;
-                let (offset, rest) = rest.split_first_chunk::<8>()?;
-                let partition = PartitionId(i32::from_le_bytes(*partition));
-                let offset = Offset(i64::from_le_bytes(*offset));
-                let id = TopicPartition::new(topic, partition);
-                rest.is_empty().then_some(Self::LogStart(id, offset))
+        let (kind, mut rest) = bytes.split_first()?;
+        let rest = &mut rest;
+        let topic = TopicId(take(rest)?);
+        let record = match kind {
+            1 => Self::LogStart(take_partition(topic, rest)?, take_offset(rest)?),
+            2 => Self::Tombstone(topic),
+            3 => Self::Forgotten(topic),
+            4 => {
+                let id = take_partition(topic, rest)?;
+                let (first, end) = (take_offset(rest)?, take_offset(rest)?);
+                let file = FileId(u64::from_le_bytes(take(rest)?));
+                let byte = u64::from_le_bytes(take(rest)?);
+                Self::Quarantined(id, Quarantined { first, end, file, byte })
             }
-            2 => rest.is_empty().then_some(Self::Tombstone(topic)),
-            _ => None,
-        }
+            5 => Self::EndUnproven(take_partition(topic, rest)?),
+            _ => return None,
+        };
+        rest.is_empty().then_some(record)
     }
+}
+
+fn put_partition(id: TopicPartition, bytes: &mut Vec<u8>) {
+    bytes.extend_from_slice(&id.topic.0);
+    bytes.extend_from_slice(&id.partition.get().to_le_bytes());
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (taken, left) = rest.split_first_chunk::<N>()?;
+    *rest = left;
+    Some(*taken)
+}
+
+fn take_partition(topic: TopicId, rest: &mut &[u8]) -> Option<TopicPartition> {
+    Some(TopicPartition::new(topic, PartitionId(i32::from_le_bytes(take(rest)?))))
+}
+
+fn take_offset(rest: &mut &[u8]) -> Option<Offset> {
+    Some(Offset(i64::from_le_bytes(take(rest)?)))
 }
 
 #[cfg(test)]
@@ -63,9 +118,15 @@ mod tests {
     #[test]
     fn records_survive_encoding() {
         let id = TopicPartition::new(TopicId([7; 16]), PartitionId(3));
-        for record in
-            [MetaRecord::LogStart(id, Offset(1 << 40)), MetaRecord::Tombstone(TopicId([9; 16]))]
-        {
+        let range =
+            Quarantined { first: Offset(3), end: Offset(9), file: FileId(12), byte: 1 << 20 };
+        for record in [
+            MetaRecord::LogStart(id, Offset(1 << 40)),
+            MetaRecord::Tombstone(TopicId([9; 16])),
+            MetaRecord::Forgotten(TopicId([9; 16])),
+            MetaRecord::Quarantined(id, range),
+            MetaRecord::EndUnproven(id),
+        ] {
             let bytes = record.encode();
             assert_eq!(MetaRecord::decode(&bytes), Some(record));
             assert_eq!(MetaRecord::decode(&bytes[..bytes.len() - 1]), None);

@@ -17,7 +17,10 @@
 //! - What is written into a file was never written by another incarnation.
 //! - No lock is held across I/O.
 
+mod checkpoint;
+mod deletion;
 mod durable;
+mod evict;
 mod files;
 mod gather;
 mod maintain;
@@ -25,7 +28,15 @@ mod meta;
 mod partition;
 mod reader;
 mod recovery;
+mod release;
+mod replay;
+mod reserve;
+mod restore;
+mod rewrite;
 mod scan;
+mod scrub;
+mod sequential;
+mod sources;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -33,7 +44,7 @@ mod watch;
 mod writer;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -45,7 +56,7 @@ use millrace_log::{
     partition::{Admission, AdmitError},
 };
 use millrace_types::{
-    ErrorKind, FileId, Incarnation, Lsn, Offset, PartitionId, Timestamp, TopicId, TopicPartition,
+    ErrorKind, Incarnation, Lsn, Offset, PartitionId, Timestamp, TopicId, TopicPartition,
 };
 use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::{Notify, watch as signal};
@@ -60,7 +71,6 @@ use self::{
     durable::Durable,
     files::Files,
     gather::{Gather, Refused, Stamp},
-    meta::MetaRecord,
 };
 use crate::{
     blocks::BlockWriter,
@@ -110,6 +120,11 @@ pub struct EngineOptions {
     pub index_entries_max: usize,
     /// Space set aside so that deletion works on a full disk, in bytes.
     pub reserve_bytes: u64,
+    /// Each sealed file is read and verified once in this time, in
+    /// milliseconds; 0: never.
+    pub scrub_period_ms: u64,
+    /// Bytes a second that verification reads at most.
+    pub scrub_bytes_per_second: u64,
 }
 
 impl Default for EngineOptions {
@@ -124,6 +139,8 @@ impl Default for EngineOptions {
             producers_max: 100_000,
             index_entries_max: 2_000_000,
             reserve_bytes: 16 << 20,
+            scrub_period_ms: 7 * 24 * 3_600_000,
+            scrub_bytes_per_second: 8 << 20,
         }
     }
 }
@@ -208,7 +225,7 @@ const INTERNAL_BYTES: u64 = 1 << 20;
 /// Whether a file of the data directory belongs to the log.
 #[must_use]
 pub fn is_log_file(name: &str) -> bool {
-    files::parse_name(name).is_some()
+    files::parse_name(name).is_some() || files::checkpoint_number(name).is_some()
 }
 
 /// Blocks that gathering may take besides those of the cache, in bytes: what
@@ -239,8 +256,7 @@ pub struct Engine {
     cache: BlockCache,
     partitions: RwLock<HashMap<TopicPartition, Arc<Partition>>>,
     hidden: BTreeMap<TopicId, Arc<dyn HiddenState>>,
-    /// Topics whose deletion is durable.
-    tombstones: Mutex<BTreeSet<TopicId>>,
+    tombstones: Mutex<meta::Tombstones>,
     /// Corruption may have taken the end of partitions that left no trace.
     unproven: AtomicBool,
     /// Pairs of producer and partition that are remembered.
@@ -250,6 +266,20 @@ pub struct Engine {
     /// What maintenance was asked for; see `maintain`.
     requests: Mutex<maintain::Requests>,
     requested: Condvar,
+    /// Held by whoever maintains, over I/O.
+    housekeeping: Mutex<maintain::Housekeeping>,
+    /// Held while durable records of hidden partitions are applied: the high
+    /// watermark and the state are of one moment.
+    hidden_order: Mutex<()>,
+    /// Bytes died, a file was sealed or entries were loaded since maintenance
+    /// last looked.
+    changed: AtomicBool,
+    /// The disk is full, and the reserve is used up too.
+    reserve_gone: AtomicBool,
+    /// Index entries that readers brought back since then.
+    entries_loaded: AtomicUsize,
+    /// Corrupt files that are not sealed yet; see `all_opened`.
+    holed: Mutex<Vec<sources::Source>>,
     stats: EngineStats,
     _lock: Arc<DiskLock>,
 }
@@ -329,17 +359,22 @@ impl Engine {
         class: Class,
     ) -> Result<Lsn, AppendError> {
         let partition = self.hidden_partition(topic);
+        let (header, bytes) = self.batch_of(records);
+        let appended = self.append(&partition, &header, &bytes, class, false).await?;
+        Ok(appended.lsn)
+    }
+
+    /// One batch of these values.
+    fn batch_of(&self, records: &[Vec<u8>]) -> (BatchHeader, Vec<u8>) {
         let mut builder = batch::BatchBuilder::new(self.env.wall());
         for record in records {
             builder.record(0, None, Some(record), &[]);
         }
         let bytes = builder.build();
-        let header = match BatchHeader::parse(&bytes) {
-            Ok(header) => header,
+        match BatchHeader::parse(&bytes) {
+            Ok(header) => (header, bytes),
             Err(error) => unreachable!("a batch of our own parses: {error}"),
-        };
-        let appended = self.append(&partition, &header, &bytes, class, false).await?;
-        Ok(appended.lsn)
+        }
     }
 
     fn try_append(
@@ -367,6 +402,7 @@ impl Engine {
         }
         let known = header.producer.is_none_or(|producer| core.state.knows_producer(producer.id));
         if !known && self.producers.load(Ordering::Relaxed) >= self.options.producers_max {
+            self.stats.producers_refused.fetch_add(1, Ordering::Relaxed);
             return Err(AppendError::ProducersFull.into());
         }
         let admission =
@@ -417,7 +453,7 @@ impl Engine {
             self.seal(gathering).map_err(|Refused::Behind| TryAppendError::Behind)?;
         }
         if gathering.gather.is_empty() && self.is_file_done(&gathering.gather) {
-            self.next_file(gathering)?;
+            self.next_file(gathering, class)?;
         }
         let end = gathering.gather.end_with(len);
         let limit = match class {
@@ -426,19 +462,28 @@ impl Engine {
         };
         let reserved = gathering.gather.file().reserved();
         if end + limit > reserved {
-            self.ask_to_grow(end + INTERNAL_BYTES);
-            if self.stats.space_exhausted.load(Ordering::Acquire) {
-                return Err(AppendError::StorageFull.into());
-            }
-            return Err(TryAppendError::Behind);
+            return Err(self.wait_for_space(end + INTERNAL_BYTES, class));
         }
         if end * 2 > reserved && reserved < self.options.file_bytes {
-            self.ask_to_grow(end + INTERNAL_BYTES);
+            self.ask_to_grow(end + INTERNAL_BYTES, false);
         }
         gathering
             .gather
             .make_room(len, || self.take_block())
             .map_err(|Refused::Behind| TryAppendError::Behind)
+    }
+
+    /// Asks for space. Clients are refused at once on a full disk; the server's
+    /// own records may use the reserve.
+    fn wait_for_space(&self, bytes: u64, class: Class) -> TryAppendError {
+        let internal = class == Class::Internal;
+        self.ask_to_grow(bytes, internal);
+        let full = self.stats.space_exhausted.load(Ordering::Acquire);
+        if full && (!internal || self.reserve_gone.load(Ordering::Acquire)) {
+            AppendError::StorageFull.into()
+        } else {
+            TryAppendError::Behind
+        }
     }
 
     fn is_file_done(&self, gather: &Gather) -> bool {
@@ -486,92 +531,6 @@ impl Engine {
         self.room.notify_waiters();
         self.work.notify_all();
         self.requested.notify_all();
-    }
-
-    /// Moves log starts up to the given offsets, which are at most the high
-    /// watermarks. Resolves once that is durable; until then readers see the
-    /// old ones.
-    ///
-    /// # Errors
-    /// See [`AppendError`].
-    pub async fn move_log_starts(
-        &self,
-        moves: &[(TopicPartition, Offset)],
-    ) -> Result<(), AppendError> {
-        let records: Vec<Vec<u8>> =
-            moves.iter().map(|(id, offset)| MetaRecord::LogStart(*id, *offset).encode()).collect();
-        let lsn = self.append_hidden(TopicId::META, &records, Class::Internal).await?;
-        Ok(self.durable(lsn).await?)
-    }
-
-    /// Deletes the partitions of `topic`: they are marked at once, and their
-    /// bytes go once the tombstone is durable, which is when this resolves.
-    ///
-    /// # Errors
-    /// See [`AppendError`].
-    pub async fn delete_topic(&self, topic: TopicId) -> Result<(), AppendError> {
-        let record = MetaRecord::Tombstone(topic).encode();
-        let lsn = self.append_hidden(TopicId::META, &[record], Class::Internal).await?;
-        Ok(self.durable(lsn).await?)
-    }
-
-    /// Takes in one durable record of the engine's own.
-    fn apply_meta(&self, record: &[u8]) {
-        match MetaRecord::decode(record) {
-            Some(MetaRecord::LogStart(id, offset)) => {
-                let partition = self.partitions.read().get(&id).cloned();
-                if let Some(partition) = partition {
-                    self.cut(&partition, offset);
-                }
-            }
-            Some(MetaRecord::Tombstone(topic)) => {
-                self.tombstones.lock().insert(topic);
-                self.drop_topic(topic);
-            }
-            None => tracing::warn!("skipping a record of the log that this version cannot read"),
-        }
-    }
-
-    fn cut(&self, partition: &Arc<Partition>, offset: Offset) {
-        let mut core = partition.lock();
-        core.state.move_log_start(offset);
-        let start = core.state.log_start();
-        let dead = core.index.trim(start);
-        core.quarantined.retain(|range| range.end > start);
-        core.notify();
-        drop(core);
-        self.count_dead(&dead);
-    }
-
-    fn drop_topic(&self, topic: TopicId) {
-        let mut partitions = self.partitions.write();
-        let mut dropped = Vec::new();
-        partitions.retain(|id, partition| {
-            let keep = id.topic != topic;
-            if !keep {
-                dropped.push(Arc::clone(partition));
-            }
-            keep
-        });
-        drop(partitions);
-        for partition in dropped {
-            let mut core = partition.lock();
-            core.deleted = true;
-            let dead: Vec<_> = std::mem::take(&mut core.index).live_bytes().collect();
-            let producers = core.state.producer_count();
-            core.notify();
-            drop(core);
-            self.producers.fetch_sub(producers, Ordering::Relaxed);
-            self.count_dead(&dead);
-        }
-    }
-
-    fn count_dead(&self, dead: &[(FileId, u64)]) {
-        for (id, bytes) in dead {
-            if let Some(file) = self.files.get(*id) {
-                file.remove_live(*bytes);
-            }
-        }
     }
 
     /// Forgets producers of `partition` that were silent since `before`.

@@ -35,6 +35,10 @@ use crate::{
 /// Blocks that are read at once, beginning with the one that was missing.
 const READ_AHEAD_BLOCKS: u64 = 4;
 
+/// Plans that one read may try: each but the last found a range corrupt, an
+/// entry away or a file gone.
+const PLANS_MAX: usize = 1 << 10;
+
 /// What was read.
 #[derive(Debug, Default)]
 pub struct Read {
@@ -156,7 +160,9 @@ impl Engine {
         partition: &Arc<Partition>,
         wanted: Wanted,
     ) -> Result<Read, ReadError> {
-        loop {
+        // A file may leave between the look at the index and the read, when it
+        // was rewritten: then the index knows better.
+        for _ in 0..PLANS_MAX {
             match self.plan(partition, wanted)? {
                 Plan::Load(file) => self.load_entries(partition, file)?,
                 Plan::Slices(offsets, slices) => {
@@ -168,6 +174,7 @@ impl Engine {
                 }
             }
         }
+        Err(ReadError::Unavailable("its log file has gone; try again".into()))
     }
 
     /// The first batch whose largest timestamp is `time` or later: its first
@@ -343,16 +350,23 @@ impl Engine {
         for slice in slices {
             let mut pieces = Vec::new();
             let mut failed = None;
+            let Some(file) = self.files.get(slice.file) else {
+                if read.batches > 0 {
+                    break;
+                }
+                return Ok(ControlFlow::Continue(()));
+            };
             let load = |key| {
-                self.cache
-                    .get(key)
-                    .or_else(|| self.load_block(key).map_err(|error| failed = Some(error)).ok())
+                self.cache.get(key).or_else(|| {
+                    self.load_block(key, &file).map_err(|error| failed = Some(error)).ok()
+                })
             };
             if self.cut_out(slice, &mut held, load, &mut pieces).is_none() {
                 // A cached block may end short of what was written since.
                 held = None;
                 pieces.clear();
-                let load = |key| self.load_block(key).map_err(|error| failed = Some(error)).ok();
+                let load =
+                    |key| self.load_block(key, &file).map_err(|error| failed = Some(error)).ok();
                 let again = self.cut_out(slice, &mut held, load, &mut pieces);
                 if again.is_none() {
                     if read.batches > 0 {
@@ -375,7 +389,7 @@ impl Engine {
         Ok(ControlFlow::Break(read))
     }
 
-    fn quarantine(&self, partition: &Partition, slice: &Located) {
+    pub(super) fn quarantine(&self, partition: &Partition, slice: &Located) {
         let range = Quarantined {
             first: slice.entry.base_offset,
             end: slice.entry.next_offset(),
@@ -388,11 +402,7 @@ impl Engine {
     }
 
     /// Reads a block, and those behind it that a reader will want next.
-    fn load_block(&self, key: BlockKey) -> Result<Block, ReadError> {
-        let file = self
-            .files
-            .get(key.file)
-            .ok_or_else(|| ReadError::Unavailable("its log file has gone; try again".into()))?;
+    fn load_block(&self, key: BlockKey, file: &LogFile) -> Result<Block, ReadError> {
         let mut first = None;
         for ahead in 0..READ_AHEAD_BLOCKS {
             let key = BlockKey { block: key.block + ahead, ..key };
@@ -415,12 +425,13 @@ impl Engine {
 
     /// Brings the index entries of one file and partition back to memory.
     fn load_entries(&self, partition: &Partition, id: FileId) -> Result<(), ReadError> {
-        let file = self
-            .files
-            .get(id)
-            .ok_or_else(|| ReadError::Unavailable("its log file has gone; try again".into()))?;
-        let entries = self.footer_entries(&file, partition.id())?;
-        partition.lock().index.install(id, &entries);
+        let Some(file) = self.files.get(id) else { return Ok(()) };
+        let entries = match self.footer_entries(&file, partition.id()) {
+            Err(_) if self.files.get(id).is_none() => return Ok(()),
+            entries => entries?,
+        };
+        let taken = partition.lock().index.install(id, &entries);
+        self.count_loaded(taken);
         Ok(())
     }
 

@@ -1,8 +1,9 @@
 //! Opening the log: what a dead incarnation left becomes the state of a new
 //! one.
 //!
-//! 1. Sealed files tell their extents in footers; a file whose writer died is
-//!    scanned, and gets a companion with the footer that it lacks.
+//! 1. The newest complete checkpoint tells what its files hold; younger sealed
+//!    files tell their extents in footers; a file whose writer died is scanned,
+//!    and gets a companion with the footer that it lacks.
 //! 2. Frames that no sync is known to cover may live in a cache only. They are
 //!    copied into one frame of a new file, and synced, before anyone sees
 //!    them; in the old file they are void from then on.
@@ -20,8 +21,9 @@ use std::{
     },
 };
 
-use millrace_log::frame::{
-    self, Extent, FileHeader, FileKind, Footer, FooterInfo, TRAILER_LEN, Trailer,
+use millrace_log::{
+    checkpoint::HiddenRecord,
+    frame::{self, Extent, FileHeader, FileKind, Footer, FooterInfo, TRAILER_LEN, Trailer},
 };
 use millrace_types::{
     FileId, Incarnation, Lsn, Offset, PartitionId, Timestamp, TopicId, TopicPartition,
@@ -30,18 +32,22 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::{Notify, watch as signal};
 
 use super::{
-    Engine, EngineOptions, EngineStats, Gathering, HiddenState, ReadError,
+    Class, Engine, EngineOptions, EngineStats, Gathering, HiddenState, ReadError,
     durable::Durable,
     files::{self, Files, LogFile},
     gather::Gather,
     maintain::Requests,
-    partition::{Partition, Quarantined},
+    meta::MetaRecord,
+    partition::Partition,
     reader::read_aligned,
-    scan::{self, ExtentBytes, Found, Hole},
+    replay::replay,
+    restore,
+    scan::{self, ExtentBytes},
+    sources::{Found, Source, clean_names, find_sources, next_file_id},
+    writer::WriterState,
 };
 use crate::{
     BLOCK,
-    aligned::AlignedBuffer,
     blocks::BlockPool,
     cache::BlockCache,
     disk::{Access, Disk, DiskError, DiskLock, Mode},
@@ -67,6 +73,14 @@ pub enum OpenError {
         name: String,
         /// Why.
         detail: String,
+    },
+    /// Something that was written is not there.
+    #[error("{what} is missing from the data directory ({why}); restore it from a backup")]
+    Missing {
+        /// The file, or what it should hold.
+        what: String,
+        /// Who needs it.
+        why: String,
     },
     /// Hidden state is corrupt.
     #[error("the state of the server cannot be read back: {0}")]
@@ -112,23 +126,6 @@ pub struct Opened {
     pub frames_copied: usize,
 }
 
-/// One file's part of the log, as recovery found it.
-struct Source {
-    file: Arc<LogFile>,
-    incarnation: Incarnation,
-    /// What counts, in an order in which each partition's offsets rise.
-    extents: Vec<Extent>,
-    holes: Vec<Hole>,
-    /// Set where the file has no footer yet.
-    dead: Option<Dead>,
-}
-
-/// A file whose writer died.
-struct Dead {
-    frames: Vec<Found>,
-    synced_to: u64,
-}
-
 impl Engine {
     /// Opens the log of a data directory, in a new incarnation. Blocks.
     ///
@@ -136,23 +133,65 @@ impl Engine {
     /// See [`OpenError`].
     pub fn open(request: OpenRequest) -> Result<Opened, OpenError> {
         let disk = &*request.disk;
-        let mut sources = find_sources(disk, &request)?;
-        let next_file = next_file_id(disk)?;
-        let copied = settle(&mut sources, &request.synced)?;
+        let names = clean_names(disk, &request)?;
+        let mut base = restore::read_checkpoints(disk, &names, &request.log_id)?;
+        let listed = base.open_files(disk, &names)?;
+        let Found { mut sources, superseded } = find_sources(disk, &request, &names, &base)?;
+        let next_file = next_file_id(&names).max(base.last_file() + 1);
+        let copied = settle(&mut sources, &request.synced, base.lsn())?;
         let frames_copied = copied.frames;
 
         let engine = Arc::new(build(request, next_file, &copied)?);
         engine.write_first_frame(&copied)?;
-        engine.write_companions(&mut sources)?;
+        engine.write_companions(&mut sources, false)?;
 
-        let partitions = replay(&sources, &engine);
+        let content = base.content.take();
+        let (records, hidden) =
+            content.map(|content| (content.partitions, (content.hidden, content.time))).unzip();
+        let partitions = replay(records.unwrap_or_default(), &sources, &engine);
         let files = sources.len();
-        for source in sources {
-            engine.files.insert(source.file);
+        for file in listed.into_iter().chain(superseded) {
+            engine.files.insert(file);
+        }
+        engine.count_live(&partitions);
+        for source in &sources {
+            engine.files.insert(Arc::clone(&source.file));
         }
         *engine.partitions.write() = partitions;
-        let tombstones = engine.recover_hidden()?;
+        engine.housekeeping.lock().checkpoints = base.checkpoints;
+        let tombstones = engine.recover_hidden(hidden.unwrap_or_default())?;
+        engine.check_files()?;
+        sources.retain(|source| source.dead.is_some());
+        *engine.holed.lock() = sources;
         Ok(Opened { engine, tombstones, files, frames_copied })
+    }
+
+    /// Counts what lives in the files of a checkpoint. (What lies in others
+    /// was counted extent by extent.)
+    fn count_live(&self, partitions: &HashMap<TopicPartition, Arc<Partition>>) {
+        for partition in partitions.values() {
+            for (id, bytes) in partition.lock().index.live_bytes() {
+                if let Some(file) = self.files.get(id).filter(|file| file.is_sealed()) {
+                    file.add_live(bytes);
+                }
+            }
+        }
+    }
+
+    /// Refuses a log with offsets whose file is gone.
+    fn check_files(&self) -> Result<(), OpenError> {
+        for partition in self.partitions_by_id() {
+            let core = partition.lock();
+            let missing = core.index.spans().find(|span| self.files.get(span.file).is_none());
+            if let Some(span) = missing {
+                let (id, first, last) = (partition.id(), span.base_offset, span.last_offset);
+                return Err(OpenError::Missing {
+                    what: format!("log file {}", span.file),
+                    why: format!("it holds offsets {first} to {last} of partition {id}"),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Writes what recovery copied, in one frame of a new file, and syncs it:
@@ -187,16 +226,19 @@ impl Engine {
     }
 
     /// Gives each dead file the footer that it lacks, in a companion, and
-    /// gives back what was allocated behind its end.
-    fn write_companions(&self, sources: &mut [Source]) -> Result<(), OpenError> {
+    /// gives back what was allocated behind its end. A file with holes waits
+    /// until what they took is remembered: its footer would not tell.
+    fn write_companions(&self, sources: &mut Vec<Source>, holed: bool) -> Result<(), OpenError> {
         let mut changed = false;
-        for source in sources.iter_mut() {
+        let mut unused = BTreeSet::new();
+        for source in sources.iter_mut().filter(|source| holed || source.holes.is_empty()) {
             let Some(dead) = source.dead.take() else { continue };
             changed = true;
             let (Some(first), Some(last)) = (dead.frames.first(), dead.frames.last()) else {
                 // Nothing of it counts: it was made ready and never used, or
                 // all of it was copied.
                 self.disk.unlink(&source.file.name)?;
+                unused.insert(source.file.id);
                 continue;
             };
             let info = FooterInfo {
@@ -217,148 +259,98 @@ impl Engine {
                 created: self.env.wall(),
             };
             let footer = frame::encode_footer(BLOCK as u64, info, &extents, &[]);
-            let bytes = AlignedBuffer::padded(&[&header.encode()[..], &footer].concat());
-            let name = files::name(source.file.id, FileKind::Companion);
-            let temporary = format!("{name}.new");
-            if self.disk.list()?.contains(&temporary) {
-                self.disk.unlink(&temporary)?;
-            }
-            let companion = self.disk.create(&temporary, Mode::Direct)?;
-            companion.write_at(0, &[IoSlice::new(&bytes)])?;
-            companion.sync()?;
-            self.disk.rename(&temporary, &name)?;
-            self.disk.sync_directory()?;
+            let bytes = [&header.encode()[..], &footer].concat();
+            let mut companion =
+                self.begin_file(&files::name(source.file.id, FileKind::Companion))?;
+            companion.push(&bytes)?;
+            companion.finish()?;
+            source.file.set_companion();
             source.file.handle.set_length(info.data_end)?;
+            source.file.set_incarnation(source.incarnation);
             source.file.start(info.first_lsn);
             source.file.set_data_end(info.data_end, info.last_lsn);
             source.file.seal(info.data_end);
         }
+        sources.retain(|source| !unused.contains(&source.file.id));
         if changed {
             self.disk.sync_directory()?;
         }
         Ok(())
     }
 
-    /// Applies the records of hidden partitions, the engine's own first.
-    fn recover_hidden(&self) -> Result<BTreeSet<TopicId>, OpenError> {
+    /// Applies the state and the records of hidden partitions, the engine's
+    /// own first.
+    fn recover_hidden(
+        &self,
+        (records, time): (Vec<HiddenRecord>, Timestamp),
+    ) -> Result<BTreeSet<TopicId>, OpenError> {
+        let kept = self.housekeeping.lock().checkpoints.kept.clone();
         let mut topics = vec![TopicId::META];
         topics.extend(self.hidden.keys());
         for topic in topics {
             let partition = self.hidden_partition(topic);
-            let from = partition.offsets().log_start;
+            // Where the older checkpoint's replay begins: what lies before
+            // may be gone.
+            let needed = kept.iter().filter_map(|kept| kept.hidden.get(&topic)).min();
+            self.cut(&partition, needed.copied().unwrap_or_default());
+            let mut from = partition.offsets().log_start;
+            for record in records.iter().filter(|record| record.topic == topic) {
+                from = from.max(record.offset);
+                if !record.state.is_empty() {
+                    self.apply_state(topic, &record.state, time);
+                }
+            }
             let id = partition.id();
             self.read_all(&partition, from, |time, bytes| self.apply_hidden(id, time, bytes))
                 .map_err(OpenError::Hidden)?;
         }
-        Ok(self.tombstones.lock().clone())
+        Ok(self.tombstones.lock().keys().copied().collect())
     }
-}
 
-/// Everything on the disk that belongs to the log, oldest first.
-fn find_sources(disk: &dyn Disk, request: &OpenRequest) -> Result<Vec<Source>, OpenError> {
-    let names = disk.list()?;
-    let companions: BTreeSet<FileId> = names
-        .iter()
-        .filter_map(|name| files::parse_name(name))
-        .filter_map(|(id, kind)| (kind == FileKind::Companion).then_some(id))
-        .collect();
-    let mut sources = Vec::new();
-    for name in &names {
-        let Some((id, kind)) = files::parse_name(name) else { continue };
-        if kind == FileKind::Companion {
-            continue;
+    /// Makes durable what corruption took, and only then gives the files that
+    /// are corrupt the footers that they lack: nothing else would tell the
+    /// next start.
+    fn remember_corruption(&self) -> Result<(), OpenError> {
+        let mut holed = std::mem::take(&mut *self.holed.lock());
+        if holed.is_empty() {
+            return Ok(());
         }
-        if request.catalog_is_new {
-            return Err(OpenError::CatalogLost(name.clone()));
+        let mut records = Vec::new();
+        for partition in self.partitions_by_id() {
+            let core = partition.lock();
+            let id = partition.id();
+            records.extend(core.quarantined.iter().map(|r| MetaRecord::Quarantined(id, *r)));
+            if core.end_unproven {
+                records.push(MetaRecord::EndUnproven(id));
+            }
         }
-        let handle = disk.open(name, Access::ReadWrite, Mode::Direct)?;
-        let file = Arc::new(LogFile::new(id, kind, handle));
-        check_version(&file, &request.log_id)?;
-        let footer = match request.synced.contains_key(&id) {
-            true => None,
-            false => file.read_footer(disk, companions.contains(&id))?,
-        };
-        sources.push(match footer {
-            Some(footer) => sealed(disk, file, &footer)?,
-            None => dead(file)?,
-        });
-    }
-    // Oldest records first: a rewritten file has a late id and early frames.
-    sources.sort_by_key(|source| (source.file.first_lsn(), source.file.id));
-    drop_replaced(disk, &mut sources)?;
-    Ok(sources)
-}
-
-/// Files whose content a rewritten file took over are unlinked now, where the
-/// process died before it could.
-fn drop_replaced(disk: &dyn Disk, sources: &mut Vec<Source>) -> Result<(), OpenError> {
-    let mut replaced = BTreeSet::new();
-    for source in &*sources {
-        if source.file.kind == FileKind::Sorted {
-            replaced.extend(source.file.footer(disk).map_err(OpenError::Hidden)?.inputs.clone());
+        let records: Vec<Vec<u8>> = records.iter().map(MetaRecord::encode).collect();
+        for chunk in records.chunks(1000) {
+            self.append_now(TopicId::META, chunk)?;
         }
-    }
-    for source in sources.extract_if(.., |source| replaced.contains(&source.file.id)) {
-        disk.unlink(&source.file.name)?;
-    }
-    Ok(())
-}
-
-/// Refuses files of another format or another directory. A header that is not
-/// there at all says nothing: the file may never have been used.
-fn check_version(file: &LogFile, log_id: &[u8; 16]) -> Result<(), OpenError> {
-    let (bytes, _) = read_aligned(&*file.handle, 0, BLOCK as u64)?;
-    let refuse = |detail: String| Err(OpenError::Format { name: file.name.clone(), detail });
-    match FileHeader::decode(&bytes) {
-        Err(error @ frame::FileError::Version(_)) => refuse(error.to_string()),
-        Ok(header) if header.log_id != *log_id => {
-            refuse("it belongs to another data directory".into())
+        self.write_companions(&mut holed, true)?;
+        for partition in self.partitions_by_id() {
+            let mut core = partition.lock();
+            holed.iter().for_each(|source| core.index.seal(source.file.id));
         }
-        Ok(header) => {
-            file.start(header.first_lsn);
-            Ok(())
+        Ok(())
+    }
+
+    /// Appends records and makes them durable, before the writer runs.
+    fn append_now(&self, topic: TopicId, records: &[Vec<u8>]) -> Result<(), OpenError> {
+        let partition = self.hidden_partition(topic);
+        let (header, batch) = self.batch_of(records);
+        let appended = self.try_append(&partition, &header, &batch, Class::Internal, false);
+        self.write_step(&mut WriterState::default());
+        let durable = appended.is_ok_and(|appended| self.durable.reached() >= appended.lsn);
+        if durable {
+            return Ok(());
         }
-        Err(_) => Ok(()),
+        Err(OpenError::Format {
+            name: self.gather.lock().gather.file().name.clone(),
+            detail: "what corruption took cannot be noted in it; free space and retry".into(),
+        })
     }
-}
-
-fn sealed(disk: &dyn Disk, file: Arc<LogFile>, footer: &Footer) -> Result<Source, OpenError> {
-    let info = footer.trailer.info;
-    let mut extents = Vec::with_capacity(footer.trailer.extents as usize);
-    let table = footer.trailer.table_position..footer.trailer.directory_range().start;
-    let bytes = file.read_footer_bytes(disk, table).map_err(OpenError::Hidden)?;
-    for entry in &footer.directory {
-        let range = entry.extents_range(&footer.trailer);
-        let from = usize::try_from(range.start - footer.trailer.table_position).unwrap_or(0);
-        let to = from + usize::try_from(range.end - range.start).unwrap_or(0);
-        let decoded =
-            frame::decode_extents(&footer.trailer, entry, bytes.get(from..to).unwrap_or_default());
-        extents.extend(decoded.map_err(|error| OpenError::Format {
-            name: file.name.clone(),
-            detail: error.to_string(),
-        })?);
-    }
-    file.start(info.first_lsn);
-    file.set_data_end(info.data_end, info.last_lsn);
-    file.seal(file.handle.length()?);
-    Ok(Source { file, incarnation: info.incarnation, extents, holes: Vec::new(), dead: None })
-}
-
-fn dead(file: Arc<LogFile>) -> Result<Source, OpenError> {
-    let scan = scan::scan(&*file.handle, file.id)?;
-    let incarnation = scan.frames.first().map_or(Incarnation(0), |found| found.header.incarnation);
-    if let Some(first) = scan.frames.first() {
-        file.start(first.header.lsn);
-    }
-    let dead = Dead { frames: scan.frames, synced_to: scan.synced_to };
-    Ok(Source { file, incarnation, extents: Vec::new(), holes: scan.holes, dead: Some(dead) })
-}
-
-fn next_file_id(disk: &dyn Disk) -> Result<u64, OpenError> {
-    let names = disk.list()?;
-    let last =
-        names.iter().filter_map(|name| files::parse_name(name)).map(|(id, _)| id.get()).max();
-    Ok(last.map_or(1, |last| last + 1))
 }
 
 /// What moves from dead files into the first frame of the new one.
@@ -372,10 +364,10 @@ struct Copied {
 
 /// Decides which frames of dead files count where: those that were synced stay,
 /// those that may live in a cache only are copied, torn and void ones go.
-fn settle(sources: &mut [Source], synced: &Synced) -> Result<Copied, OpenError> {
+fn settle(sources: &mut [Source], synced: &Synced, covered: Lsn) -> Result<Copied, OpenError> {
     let mut copied =
         Copied { extents: Vec::new(), frames: 0, lsn: Lsn(0), last_append: Timestamp(0) };
-    let mut kept = Lsn(0);
+    let mut kept = covered;
     let starts: Vec<(Incarnation, Lsn)> = sources
         .iter()
         // A file without one whole frame voids nothing.
@@ -433,6 +425,7 @@ fn build(request: OpenRequest, next_file: u64, copied: &Copied) -> Result<Engine
         super::maintain::first_size(bytes + frame::front_len(copied.extents.len()) as u64 * 2);
     file.handle.preallocate(0, size)?;
     file.reserve(size);
+    file.set_incarnation(incarnation);
     file.start(copied.lsn);
     let header = FileHeader {
         kind: FileKind::Wal,
@@ -477,90 +470,25 @@ fn build(request: OpenRequest, next_file: u64, copied: &Copied) -> Result<Engine
         ended,
         requests: Mutex::new(Requests::default()),
         requested: Condvar::new(),
+        housekeeping: Mutex::default(),
+        hidden_order: Mutex::default(),
+        changed: AtomicBool::new(true),
+        reserve_gone: AtomicBool::new(false),
+        entries_loaded: AtomicUsize::new(0),
+        holed: Mutex::default(),
         stats: EngineStats::default(),
         _lock: lock,
     })
 }
 
-/// Partitions from their extents, oldest first.
-fn replay(sources: &[Source], engine: &Engine) -> HashMap<TopicPartition, Arc<Partition>> {
-    let present = Arc::clone(engine.gather.lock().gather.file());
-    let new_extents = engine.gather.lock().gather.file_extents.clone();
-    let mut partitions: BTreeMap<TopicPartition, Replayed> = BTreeMap::new();
-    let mut last_hole = None;
-    for source in sources {
-        for extent in &source.extents {
-            let hole = source.holes.iter().rfind(|hole| hole.byte <= u64::from(extent.position));
-            let gap = hole.map(|hole| (source.file.id, *hole)).or(last_hole);
-            partitions.entry(extent.partition).or_default().extent(&source.file, extent, gap);
-        }
-        if let Some(hole) = source.holes.last() {
-            last_hole = Some((source.file.id, *hole));
-        }
-    }
-    for extent in &new_extents {
-        partitions.entry(extent.partition).or_default().extent(&present, extent, last_hole);
-    }
-    let rotten = last_hole.is_some();
-    engine.unproven.store(rotten, Ordering::Release);
-    // Every id that was opened while copying is the same partition.
-    let mut all: HashMap<TopicPartition, Arc<Partition>> = HashMap::new();
-    for (id, replayed) in partitions {
-        if let Some((file, _)) = last_hole
-            && replayed.last_file < Some(file)
-        {
-            tracing::error!(partition = %id, "the end of the partition cannot be proven");
-        }
-        let unproven = last_hole.is_some_and(|(file, _)| replayed.last_file < Some(file));
-        engine.producers.fetch_add(replayed.state.producer_count(), Ordering::Relaxed);
-        all.insert(id, Arc::new(replayed.finish(id, unproven)));
-    }
-    all
-}
-
-/// A partition while its extents are replayed.
-#[derive(Default)]
-struct Replayed {
-    state: millrace_log::partition::Partition,
-    index: millrace_log::index::PartitionIndex,
-    quarantined: Vec<Quarantined>,
-    last_file: Option<FileId>,
-}
-
-impl Replayed {
-    fn extent(&mut self, file: &LogFile, extent: &Extent, gap: Option<(FileId, Hole)>) {
-        let expected = self.state.next_offset();
-        if let Some((file, hole)) = gap
-            && extent.base_offset > expected
-        {
-            let range =
-                Quarantined { first: expected, end: extent.base_offset, file, byte: hole.byte };
-            tracing::error!(partition = %extent.partition, first = %range.first, end = %range.end,
-                %file, byte = hole.byte, "a range of the log is corrupt and not served");
-            self.quarantined.push(range);
-        }
-        if self.state.replay(extent) {
-            self.index.push(file.id, extent);
-            file.add_live(u64::from(extent.len));
-        }
-        self.last_file = Some(file.id);
-    }
-
-    fn finish(self, id: TopicPartition, unproven: bool) -> Partition {
-        let partition = Partition::restored(id, self.state, self.index);
-        {
-            let mut core = partition.lock();
-            core.quarantined = self.quarantined;
-            core.end_unproven = unproven;
-        }
-        partition
-    }
-}
-
 impl LogFile {
     /// The footer, from the file's end or from its companion; `None` where
     /// it has none that is whole.
-    fn read_footer(&self, disk: &dyn Disk, companion: bool) -> Result<Option<Footer>, OpenError> {
+    pub(super) fn read_footer(
+        &self,
+        disk: &dyn Disk,
+        companion: bool,
+    ) -> Result<Option<Footer>, OpenError> {
         let decode = |error: frame::FooterError| match error {
             frame::FooterError::Version(_) => {
                 Err(OpenError::Format { name: self.name.clone(), detail: error.to_string() })
@@ -642,8 +570,13 @@ impl Engine {
 
     /// From now on new partitions are really new: all that existed before the
     /// start were opened.
-    pub fn all_opened(&self) {
+    ///
+    /// # Errors
+    /// If it cannot be stored what corruption took.
+    pub fn all_opened(&self) -> Result<(), OpenError> {
+        self.remember_corruption()?;
         self.unproven.store(false, Ordering::Release);
+        Ok(())
     }
 
     /// Offsets before which nothing is left of a partition.

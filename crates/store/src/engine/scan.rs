@@ -29,6 +29,8 @@ pub(super) struct Found {
 pub(super) struct Hole {
     /// Where it begins.
     pub(super) byte: u64,
+    /// The frame behind it.
+    pub(super) before: Lsn,
 }
 
 /// What a file holds.
@@ -50,11 +52,18 @@ pub(super) fn scan(file: &dyn DiskFile, id: FileId) -> Result<Scan, DiskError> {
     let mut incarnation = header.map(|header| header.incarnation);
     let mut position = BLOCK as u64;
     loop {
-        let expected = scan.frames.last().map(|last| last.header.lsn.next());
+        let open = |hole: &&mut Hole| hole.before == Lsn(u64::MAX);
+        let hole = scan.holes.last_mut().filter(open);
+        // Behind a hole the numbers go on with a gap.
+        let expected =
+            scan.frames.last().filter(|_| hole.is_none()).map(|last| last.header.lsn.next());
         if let Some(found) = frame_at(&mut reader, id, position, incarnation, expected)? {
             position = found.header.end();
             scan.synced_to = scan.synced_to.max(found.header.synced_to);
             incarnation = Some(found.header.incarnation);
+            if let Some(hole) = hole {
+                hole.before = found.header.lsn;
+            }
             scan.frames.push(found);
             continue;
         }
@@ -70,7 +79,7 @@ pub(super) fn scan(file: &dyn DiskFile, id: FileId) -> Result<Scan, DiskError> {
             position = found.header.end();
             scan.frames.push(found);
         } else {
-            scan.holes.push(Hole { byte: position });
+            scan.holes.push(Hole { byte: position, before: Lsn(u64::MAX) });
             position = next;
         }
     }

@@ -26,6 +26,10 @@ pub struct EngineStats {
     pub files_deleted: AtomicU64,
     pub files_rewritten: AtomicU64,
     pub bytes_rewritten: AtomicU64,
+    pub checkpoints: AtomicU64,
+    pub checkpoints_failed: AtomicU64,
+    pub producers_evicted: AtomicU64,
+    pub producers_refused: AtomicU64,
     /// Producers are refused until space is free.
     pub space_exhausted: AtomicBool,
     /// Flushes by how long they took: one bucket a bound of

@@ -1,10 +1,16 @@
 //! The engine over a simulated disk: what a crash, a full disk or a failing
 //! one leave.
 
+mod checkpoints;
+mod crashes;
+mod rewriting;
+mod space;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use millrace_log::{
     batch::{self, BatchBuilder, BatchHeader, ProducerStamp},
+    index::{Located, Lookup},
     partition::AdmitError,
 };
 use millrace_types::{
@@ -110,6 +116,84 @@ impl World {
             .collect())
     }
 
+    /// All that can be read from `from` on.
+    fn read_to_end(&self, number: u32, from: i64) -> Result<Vec<String>, ReadError> {
+        let mut all: Vec<String> = Vec::new();
+        loop {
+            let read = self.read(number, from + i64::try_from(all.len()).unwrap())?;
+            if read.is_empty() {
+                return Ok(all);
+            }
+            all.extend(read);
+        }
+    }
+
+    /// Runs `work`, which waits for a commit, to its end.
+    fn committed<T>(&mut self, work: impl Future<Output = T> + 'static) -> T {
+        let mut work = Box::pin(work);
+        for _ in 0..10 {
+            if let Some(done) = poll_once(&mut work) {
+                return done;
+            }
+            self.commit();
+        }
+        panic!("it waits for more than commits")
+    }
+
+    fn move_log_start(&mut self, number: u32, to: i64) -> Result<(), AppendError> {
+        let id = self.partition(number).id();
+        let engine = Arc::clone(&self.engine);
+        self.committed(async move { engine.move_log_starts(&[(id, Offset(to))]).await })
+    }
+
+    /// Fills the present file, so that it is sealed.
+    fn seal_file(&mut self, number: u32) {
+        let before = self.engine.gather.lock().gather.file().id;
+        while self.engine.gather.lock().gather.file().id == before {
+            self.put(number, &[&"filler ".repeat(3000)]);
+        }
+        self.commit();
+    }
+
+    /// Lets maintenance do all that it wants to do.
+    fn maintain(&mut self) {
+        for _ in 0..8 {
+            self.env.advance(11_000);
+            self.engine.maintain_step();
+        }
+    }
+
+    /// Where a batch lies.
+    fn locate(&self, number: u32, offset: i64) -> Located {
+        let partition = self.partition(number);
+        self.read(number, offset).unwrap();
+        let core = partition.lock();
+        match core.index.lookup(Offset(offset)) {
+            Lookup::Found(mut run) => run.next().unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Flips a bit of a stored batch.
+    fn rot(&mut self, number: u32, offset: i64) -> Located {
+        let at = self.locate(number, offset);
+        let name = self.engine.files.get(at.file).unwrap().name.clone();
+        self.disk.rot(&name, u64::from(at.entry.position + at.entry.len) - 1, 2);
+        self.engine.cache.remove_file(at.file);
+        at
+    }
+
+    fn names(&self, part: &str) -> Vec<String> {
+        let names = self.disk.list().unwrap();
+        names.into_iter().filter(|name| name.contains(part)).collect()
+    }
+
+    /// Bytes of sealed log files on the disk.
+    fn log_bytes(&self) -> u64 {
+        let files = self.engine.files.all();
+        files.iter().filter(|file| file.is_sealed()).map(|file| file.handle.length().unwrap()).sum()
+    }
+
     fn high_watermark(&self, number: u32) -> i64 {
         self.partition(number).offsets().high_watermark.get()
     }
@@ -123,7 +207,18 @@ fn open(
     incarnation: u64,
     synced: Synced,
 ) -> Result<Arc<Engine>, super::OpenError> {
-    let opened = Engine::open(OpenRequest {
+    open_all(env, disk, lock, options, incarnation, synced).map(|opened| opened.engine)
+}
+
+fn open_all(
+    env: &TestEnv,
+    disk: &MemDisk,
+    lock: &Arc<DiskLock>,
+    options: &EngineOptions,
+    incarnation: u64,
+    synced: Synced,
+) -> Result<super::Opened, super::OpenError> {
+    Engine::open(OpenRequest {
         env: Arc::new(env.clone()),
         disk: Arc::new(disk.clone()),
         lock: Arc::clone(lock),
@@ -133,8 +228,7 @@ fn open(
         catalog_is_new: incarnation == 1,
         hidden: BTreeMap::new(),
         synced,
-    })?;
-    Ok(opened.engine)
+    })
 }
 
 fn text_batch(text: &str) -> Vec<u8> {

@@ -211,7 +211,11 @@ impl Engine {
     }
 
     /// Seals a file: its footer, then a sync, before any frame of the next.
-    fn write_footer(&self, ended: &Finished, state: &mut WriterState) -> Result<(), DiskError> {
+    pub(super) fn write_footer(
+        &self,
+        ended: &Finished,
+        state: &mut WriterState,
+    ) -> Result<(), DiskError> {
         let info = FooterInfo {
             file: ended.file.id,
             incarnation: self.incarnation,
@@ -238,6 +242,7 @@ impl Engine {
                 partition.lock().index.seal(ended.file.id);
             }
         }
+        self.changed.store(true, Ordering::Release);
         self.ask_for_maintenance();
         Ok(())
     }
@@ -251,6 +256,11 @@ impl Engine {
             }
             self.stats.payload_bytes.fetch_add(frame.payload_bytes, Ordering::Relaxed);
             file.add_live(frame.payload_bytes);
+            // Hidden topics sort last.
+            let last = frame.extents.last();
+            let order = last
+                .filter(|(extent, _)| extent.partition.topic.is_hidden())
+                .map(|_| self.hidden_order.lock());
             let mut hidden = Vec::new();
             for group in frame.extents.chunk_by(|(a, _), (b, _)| a.partition == b.partition) {
                 let Some((_, partition)) = group.first() else { continue };
@@ -278,6 +288,7 @@ impl Engine {
                 let bytes = pieces(&blocks, start, start + u64::from(extent.len)).concat();
                 self.apply_hidden(extent.partition, extent.append_time, &bytes);
             }
+            drop(order);
             durable = frame.lsn;
         }
         self.durable.advance(durable);
@@ -294,11 +305,16 @@ impl Engine {
                 return;
             };
             let Some(value) = record.value else { continue };
-            if id.topic == TopicId::META {
-                self.apply_meta(value);
-            } else if let Some(state) = self.hidden.get(&id.topic) {
-                state.apply(value, time);
-            }
+            self.apply_state(id.topic, value, time);
+        }
+    }
+
+    /// Takes in one record of hidden state.
+    pub(super) fn apply_state(&self, topic: TopicId, record: &[u8], time: Timestamp) {
+        if topic == TopicId::META {
+            self.apply_meta(record);
+        } else if let Some(state) = self.hidden.get(&topic) {
+            state.apply(record, time);
         }
     }
 

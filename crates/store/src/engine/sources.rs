@@ -1,0 +1,243 @@
+//! What a start has to read besides its checkpoint: younger files by their
+//! footers, and the file whose writer died by its frames.
+//!
+//! Invariants: what is unlinked here is listed by no kept checkpoint and older
+//! than the base, half made, or a rewritten file that no checkpoint lists; a
+//! log whose beginning is missing is refused.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use millrace_log::frame::{self, Extent, FileHeader, FileKind, Footer, FooterInfo};
+use millrace_types::{Incarnation, Lsn};
+
+use super::{
+    files::{self, LogFile},
+    reader::read_aligned,
+    recovery::{OpenError, OpenRequest},
+    restore::Base,
+    scan::{self, Hole},
+    sequential,
+};
+use crate::{
+    BLOCK,
+    disk::{Access, Disk, Mode},
+};
+
+/// One file's part of the log, as recovery found it.
+pub(super) struct Source {
+    pub(super) file: Arc<LogFile>,
+    pub(super) incarnation: Incarnation,
+    /// What counts, in an order in which each partition's offsets rise.
+    pub(super) extents: Vec<Extent>,
+    pub(super) holes: Vec<Hole>,
+    /// Set where the file has no footer yet.
+    pub(super) dead: Option<Dead>,
+    /// The first frame, as the file's header says.
+    header_lsn: Option<Lsn>,
+}
+
+/// A file whose writer died.
+pub(super) struct Dead {
+    pub(super) frames: Vec<scan::Found>,
+    pub(super) synced_to: u64,
+}
+
+/// The names of a directory, without what a dead process left half made.
+pub(super) fn clean_names(
+    disk: &dyn Disk,
+    request: &OpenRequest,
+) -> Result<BTreeSet<String>, OpenError> {
+    let mut names: BTreeSet<String> = disk.list()?.into_iter().collect();
+    if request.catalog_is_new
+        && let Some(name) = names.iter().find(|name| super::is_log_file(name))
+    {
+        return Err(OpenError::CatalogLost(name.clone()));
+    }
+    for name in names.extract_if(.., |name| sequential::is_temporary(name)) {
+        disk.unlink(&name)?;
+    }
+    Ok(names)
+}
+
+/// The log files of a directory besides those of the checkpoint.
+pub(super) struct Found {
+    /// What the checkpoint does not cover, oldest first.
+    pub(super) sources: Vec<Source>,
+    /// Files that only the older checkpoint needs.
+    pub(super) superseded: Vec<Arc<LogFile>>,
+}
+
+pub(super) fn find_sources(
+    disk: &dyn Disk,
+    request: &OpenRequest,
+    names: &BTreeSet<String>,
+    base: &Base,
+) -> Result<Found, OpenError> {
+    let has_companion = |id| names.contains(&files::name(id, FileKind::Companion));
+    let (mut sources, mut superseded, mut leftover) = (Vec::new(), Vec::new(), Vec::new());
+    for name in names {
+        let Some((id, kind)) = files::parse_name(name) else { continue };
+        if base.lists(id) {
+            continue;
+        }
+        if kind == FileKind::Companion {
+            // Its file went first.
+            if !names.contains(&files::name(id, FileKind::Wal)) {
+                leftover.push(name.clone());
+            }
+            continue;
+        }
+        let handle = disk.open(name, Access::ReadWrite, Mode::Direct)?;
+        let file = Arc::new(LogFile::new(id, kind, handle));
+        let header_lsn = check_version(&file, &request.log_id)?;
+        let footer = match request.synced.contains_key(&id) {
+            true => None,
+            false => file.read_footer(disk, has_companion(id))?,
+        };
+        let covered = footer.as_ref().is_some_and(|f| f.trailer.info.last_lsn <= base.lsn());
+        if kind == FileKind::Sorted || covered {
+            // Its batches lie in files that the checkpoint lists, or nowhere.
+            let footer = footer.filter(|_| base.checkpoints.list(id));
+            let Some(footer) = footer else {
+                leftover.push(name.clone());
+                continue;
+            };
+            describe(&file, &footer.trailer.info)?;
+            file.supersede();
+            superseded.push(file);
+            continue;
+        }
+        sources.push(match footer {
+            Some(footer) => Source { header_lsn, ..sealed(disk, file, &footer)? },
+            None => Source { header_lsn, ..dead(file)? },
+        });
+    }
+    distrust_last_footers(&mut sources)?;
+    sources.sort_by_key(|source| (source.file.first_lsn(), source.file.id));
+    check_whole(&sources, base)?;
+    for name in leftover {
+        disk.unlink(&name)?;
+    }
+    Ok(Found { sources, superseded })
+}
+
+/// A footer may live in a cache only, as long as no frame behind it was
+/// written: the frames tell then, and a companion is written.
+fn distrust_last_footers(sources: &mut [Source]) -> Result<(), OpenError> {
+    let mut last: BTreeMap<Incarnation, Lsn> = BTreeMap::new();
+    for source in &*sources {
+        if source.dead.as_ref().is_none_or(|dead| !dead.frames.is_empty()) {
+            let last = last.entry(source.incarnation).or_default();
+            *last = source.file.first_lsn().max(*last);
+        }
+    }
+    for source in sources.iter_mut().filter(|source| source.dead.is_none()) {
+        let is_last = last.get(&source.incarnation) == Some(&source.file.first_lsn());
+        if is_last && !source.file.has_companion() {
+            let LogFile { id, kind, .. } = *source.file;
+            let handle = Arc::clone(&source.file.handle);
+            let header_lsn = source.header_lsn;
+            let file = Arc::new(LogFile::new(id, kind, handle));
+            header_lsn.into_iter().for_each(|lsn| file.start(lsn));
+            *source = Source { header_lsn, ..dead(file)? };
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a log whose beginning is gone.
+fn check_whole(sources: &[Source], base: &Base) -> Result<(), OpenError> {
+    let missing = |what: String| {
+        let why = match &base.damaged {
+            Some((name, error)) => format!("{name} does not stand in for it: {error}"),
+            None => "no checkpoint stands in for it".to_owned(),
+        };
+        Err(OpenError::Missing { what, why })
+    };
+    let expected = base.lsn().next();
+    let first = sources.iter().find_map(|source| source.header_lsn);
+    if let Some(first) = first.filter(|first| *first > expected) {
+        return missing(format!("the log file that begins with frame {expected} (before {first})"));
+    }
+    if base.content.is_none() && base.damaged.is_some() {
+        // Files may have been deleted: all must follow each other.
+        let mut next = expected;
+        for source in sources.iter().filter(|source| source.file.is_sealed()) {
+            if source.file.first_lsn() > next {
+                return missing(format!("the log file that begins with frame {next}"));
+            }
+            next = source.file.last_lsn().next();
+        }
+        if sources.is_empty() {
+            return missing("the log".to_owned());
+        }
+    }
+    Ok(())
+}
+
+/// Refuses files of another format or another directory. A header that is not
+/// there at all says nothing: the file may never have been used.
+fn check_version(file: &LogFile, log_id: &[u8; 16]) -> Result<Option<Lsn>, OpenError> {
+    let (bytes, _) = read_aligned(&*file.handle, 0, BLOCK as u64)?;
+    let refuse = |detail: String| Err(OpenError::Format { name: file.name.clone(), detail });
+    match FileHeader::decode(&bytes) {
+        Err(error @ frame::FileError::Version(_)) => refuse(error.to_string()),
+        Ok(header) if header.log_id != *log_id => {
+            refuse("it belongs to another data directory".into())
+        }
+        Ok(header) => {
+            file.start(header.first_lsn);
+            Ok(Some(header.first_lsn))
+        }
+        Err(_) => Ok(None),
+    }
+}
+
+fn sealed(disk: &dyn Disk, file: Arc<LogFile>, footer: &Footer) -> Result<Source, OpenError> {
+    let info = footer.trailer.info;
+    let mut extents = Vec::with_capacity(footer.trailer.extents as usize);
+    let table = footer.trailer.table_position..footer.trailer.directory_range().start;
+    let bytes = file.read_footer_bytes(disk, table).map_err(OpenError::Hidden)?;
+    for entry in &footer.directory {
+        let range = entry.extents_range(&footer.trailer);
+        let from = usize::try_from(range.start - footer.trailer.table_position).unwrap_or(0);
+        let to = from + usize::try_from(range.end - range.start).unwrap_or(0);
+        let decoded =
+            frame::decode_extents(&footer.trailer, entry, bytes.get(from..to).unwrap_or_default());
+        extents.extend(decoded.map_err(|error| OpenError::Format {
+            name: file.name.clone(),
+            detail: error.to_string(),
+        })?);
+    }
+    describe(&file, &info)?;
+    let (incarnation, holes) = (info.incarnation, Vec::new());
+    Ok(Source { file, incarnation, extents, holes, dead: None, header_lsn: None })
+}
+
+/// Takes over what a footer says of its file.
+fn describe(file: &LogFile, info: &FooterInfo) -> Result<(), OpenError> {
+    file.set_incarnation(info.incarnation);
+    file.start(info.first_lsn);
+    file.set_data_end(info.data_end, info.last_lsn);
+    file.seal(file.handle.length()?);
+    Ok(())
+}
+
+fn dead(file: Arc<LogFile>) -> Result<Source, OpenError> {
+    let scan = scan::scan(&*file.handle, file.id)?;
+    let incarnation = scan.frames.first().map_or(Incarnation(0), |found| found.header.incarnation);
+    if let Some(first) = scan.frames.first() {
+        file.start(first.header.lsn);
+    }
+    let dead = Some(Dead { frames: scan.frames, synced_to: scan.synced_to });
+    let (extents, holes) = (Vec::new(), scan.holes);
+    Ok(Source { file, incarnation, extents, holes, dead, header_lsn: None })
+}
+
+pub(super) fn next_file_id(names: &BTreeSet<String>) -> u64 {
+    let ids = names.iter().filter_map(|name| files::parse_name(name)).map(|(id, _)| id.get());
+    ids.max().map_or(1, |last| last + 1)
+}

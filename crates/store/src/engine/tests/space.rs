@@ -1,0 +1,104 @@
+//! Deletion gives space back, also on a disk that is full.
+
+use std::sync::atomic::Ordering;
+
+use super::*;
+
+#[test]
+fn what_is_deleted_leaves_the_disk() {
+    let mut world = World::small_files();
+    for _ in 0..10 {
+        world.seal_file(0);
+    }
+    let full = world.log_bytes();
+    let engine = Arc::clone(&world.engine);
+    world.committed(async move { engine.delete_topic(TOPIC).await }).unwrap();
+    let other = TopicPartition::new(TopicId([8; 16]), PartitionId(0));
+    let partition = world.engine.open_partition(other);
+    for _ in 0..20 {
+        let batch = text_batch(&"other ".repeat(1000));
+        let header = batch::check(&batch).unwrap();
+        let append = world.engine.append(&partition, &header, &batch, Class::Client, false);
+        world.env.block_on(append).unwrap();
+        world.commit();
+    }
+    world.maintain();
+    let left = world.log_bytes();
+    assert!(left < full / 2, "{left} of {full} bytes are left");
+    assert!(world.engine.stats().files_deleted.load(Ordering::Relaxed) >= 9);
+}
+
+#[test]
+fn a_reader_under_way_keeps_its_file() {
+    let mut world = World::small_files();
+    world.put(1, &["kept"]);
+    world.seal_file(0);
+    let file = world.engine.files.get(millrace_types::FileId(1)).unwrap();
+    let end = world.high_watermark(0);
+    world.move_log_start(0, end).unwrap();
+    world.move_log_start(1, 1).unwrap();
+    for _ in 0..3 {
+        world.seal_file(0);
+        world.maintain();
+    }
+    assert!(world.engine.files.get(file.id).is_none());
+    let mut buffer = crate::aligned::AlignedBuffer::zeroed(4096);
+    assert_eq!(file.handle.read_at(0, &mut buffer).unwrap(), 4096);
+}
+
+#[test]
+fn a_full_disk_is_emptied_by_deletion() {
+    let options =
+        EngineOptions { file_bytes: 1 << 20, reserve_bytes: 1 << 20, ..EngineOptions::default() };
+    let mut world = World::with(options, MemDisk::with_capacity(1, 32 << 20));
+    world.engine.maintain_step();
+    assert!(world.names("reserve").len() == 1, "{:?}", world.disk.list());
+    let large = text_batch(&"x".repeat(200_000));
+    let mut appended = 0;
+    while world.append(0, &large).is_ok() {
+        appended += 1;
+        world.commit();
+        assert!(appended < 1000, "the disk never filled");
+    }
+    assert_eq!(world.append(0, &large).unwrap_err(), AppendError::StorageFull);
+    assert_eq!(world.names("reserve").len(), 1, "produce took the reserve");
+    let end = world.high_watermark(0);
+    world.move_log_start(0, end - 1).unwrap();
+    world.maintain();
+    assert!(!world.engine.is_ended());
+    assert!(!world.engine.stats().space_exhausted.load(Ordering::Relaxed));
+    world.append(0, &large).unwrap();
+    world.commit();
+    assert_eq!(world.names("reserve").len(), 1, "the reserve was not made again");
+    assert_eq!(world.high_watermark(0), end + 1);
+    world.crash(POWER_CUT);
+    assert_eq!(world.high_watermark(0), end + 1);
+}
+
+#[test]
+fn idle_producers_make_room_for_new_ones() {
+    let options = EngineOptions { producers_max: 40, ..EngineOptions::default() };
+    let mut world = World::with(options, MemDisk::new(1));
+    let produce = |world: &mut World, id| {
+        let appended = world.append(0, &producer_batch(id, 0, "a"));
+        world.commit();
+        appended
+    };
+    for id in 0..40 {
+        produce(&mut world, id).unwrap();
+    }
+    assert_eq!(produce(&mut world, 40).unwrap_err(), AppendError::ProducersFull);
+    world.env.advance(30_000);
+    world.append(0, &producer_batch(0, 1, "b")).unwrap();
+    world.commit();
+    assert_eq!(produce(&mut world, 40).unwrap_err(), AppendError::ProducersFull);
+    world.env.advance(31_000);
+    world.engine.maintain_step();
+    produce(&mut world, 40).unwrap();
+    let stats = world.engine.stats();
+    assert_eq!(stats.producers_refused.load(Ordering::Relaxed), 2);
+    assert_eq!(stats.producers_evicted.load(Ordering::Relaxed), 4);
+    // The one that wrote last is remembered, older ones are not.
+    assert!(world.append(0, &producer_batch(0, 1, "b")).unwrap().duplicate);
+    assert!(!world.append(0, &producer_batch(1, 0, "a")).unwrap().duplicate);
+}
