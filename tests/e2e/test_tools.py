@@ -69,9 +69,10 @@ def test_configs_of_groups(at, name):
     until(lambda: "consumer.session.timeout.ms=50000" in kafka("configs", *at, *entity, "--describe"), "the change shows")
 
 
-def test_consumer_groups(at, broker, topic, librdkafka, tmp_path):
+def test_consumer_groups(at, broker, topic, librdkafka, tmp_path, request):
     librdkafka.produce(broker.bootstrap, topic, [{"value": str(n), "partition": n % 2} for n in range(20)])
     member = librdkafka.member(broker.bootstrap, topic, topic, tmp_path / "member.tsv")
+    request.addfinalizer(member.stop)
     until(lambda: len(member.rows()) == 20, "all is read")
     group = ("--group", topic)
     assert topic in kafka("consumer-groups", *at, "--list").splitlines()
