@@ -3,6 +3,7 @@
 
 mod checkpoints;
 mod crashes;
+mod measure;
 mod rewriting;
 mod space;
 
