@@ -115,7 +115,9 @@ impl Supervisor {
             }
             broker.refresh_metrics();
             self.drivers.metrics.log_failures.increment();
-            let synced = broker.engine.synced();
+            let engine = Arc::clone(&broker.engine);
+            let synced = run_blocking(&self.drivers.env, move || engine.synced()).await;
+            let Ok(synced) = synced else { return };
             self.reopen(synced).await;
         }
     }

@@ -108,6 +108,10 @@ impl Engine {
     pub fn maintain_step(&self) {
         let mut house = self.housekeeping.lock();
         let house = &mut *house;
+        if self.is_ended() {
+            // The next incarnation may have the directory already.
+            return;
+        }
         self.serve_log(house);
         if self.is_ended() {
             return;

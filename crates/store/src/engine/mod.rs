@@ -268,6 +268,8 @@ pub struct Engine {
     requested: Condvar,
     /// Held by whoever maintains, over I/O.
     housekeeping: Mutex<maintain::Housekeeping>,
+    /// Held by the writer while it writes and publishes.
+    writing: Mutex<()>,
     /// Held while durable records of hidden partitions are applied: the high
     /// watermark and the state are of one moment.
     hidden_order: Mutex<()>,

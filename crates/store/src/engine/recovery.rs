@@ -471,6 +471,7 @@ fn build(request: OpenRequest, next_file: u64, copied: &Copied) -> Result<Engine
         requests: Mutex::new(Requests::default()),
         requested: Condvar::new(),
         housekeeping: Mutex::default(),
+        writing: Mutex::default(),
         hidden_order: Mutex::default(),
         changed: AtomicBool::new(true),
         reserve_gone: AtomicBool::new(false),
@@ -552,9 +553,17 @@ impl LogFile {
 
 impl Engine {
     /// How far the files of this incarnation are synced, for the recovery that
-    /// follows a failed write.
+    /// follows a failed write. Waits until writer and maintenance have let go
+    /// of the directory: what they publish later would be lost again, and what
+    /// they unlink the next incarnation may need. Blocks.
+    ///
+    /// # Panics
+    /// If the engine has not ended: they would go on.
     #[must_use]
     pub fn synced(&self) -> Synced {
+        assert!(self.is_ended(), "an engine that goes on is not recovered");
+        let _maintenance = self.housekeeping.lock();
+        let _writing = self.writing.lock();
         let files = self.files.all().into_iter().filter(|file| !file.is_sealed());
         files.map(|file| (file.id, file.synced_to())).collect()
     }

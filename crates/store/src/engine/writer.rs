@@ -96,6 +96,7 @@ impl Engine {
 
     /// Writes, syncs and publishes all that is gathered.
     pub fn write_step(&self, state: &mut WriterState) {
+        let _writing = self.writing.lock();
         let (frames, finished) = {
             let mut gathering = self.gather.lock();
             if gathering.ended {
