@@ -141,8 +141,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if moved || more && self.poll_receive(task)? {
                 continue;
             }
+            let unsent = self.send.bytes();
             if let Poll::Ready(flushed) = self.send.poll_flush(task, &mut self.stream) {
                 flushed?;
+            }
+            // Room for the staged request may be there now, and nobody else
+            // would wake this task for it.
+            if self.staged.is_some() && self.send.bytes() < unsent {
+                continue;
             }
             if self.input != Input::Open {
                 self.finish()?;

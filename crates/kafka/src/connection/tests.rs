@@ -76,6 +76,20 @@ async fn requests_in_one_segment_and_in_single_bytes_are_the_same() {
 }
 
 #[tokio::test]
+async fn a_request_held_back_by_responses_begins_once_they_left() {
+    let setup = Setup::with(Settings { response_bytes_max: 1, ..Settings::default() }).await;
+    let mut client = setup.connect(1 << 16);
+    let frames: Vec<Bytes> = (1..=3)
+        .map(|correlation| request_frame(ApiKey::Metadata, 12, correlation, &all_topics()))
+        .collect();
+    client.stream.write_all(&frames.concat()).await.unwrap();
+    for correlation in 1..=3 {
+        let answer = client.receive::<MetadataResponseData>(ApiKey::Metadata, 12, correlation);
+        tokio::time::timeout(Duration::from_secs(10), answer).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_large_request_is_received_whole_and_its_memory_comes_back() {
     let setup = Setup::new().await;
     topic(&setup.broker, "t", 1).await;
