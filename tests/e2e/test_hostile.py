@@ -294,8 +294,9 @@ def test_connections_over_the_limit_wait_or_are_closed_and_the_others_live(own_b
 
 def batch(records: bytes = b"", **wrong) -> bytes:
     """A record batch of one record, with fields that lie. The CRC is right, unless it is given."""
-    f = {"base": 0, "length": None, "epoch": -1, "magic": 2, "crc": None, "attributes": 0, "last": 0, "first_time": 1_700_000_000_000,
-         "max_time": 1_700_000_000_000, "producer": -1, "producer_epoch": -1, "sequence": -1, "count": 1, **wrong}  # fmt: skip
+    now = int(time.time() * 1000)  # An old record would be deleted by retention, at any moment.
+    f = {"base": 0, "length": None, "epoch": -1, "magic": 2, "crc": None, "attributes": 0, "last": 0, "first_time": now,
+         "max_time": now, "producer": -1, "producer_epoch": -1, "sequence": -1, "count": 1, **wrong}  # fmt: skip
     records = records or b"\x0e\x00\x00\x00\x01\x02v\x00"
     body = struct.pack(">hiqqqhii", *(f[n] for n in ("attributes", "last", "first_time", "max_time", "producer", "producer_epoch", "sequence", "count")))
     body += records
@@ -364,7 +365,7 @@ def test_lies_inside_compressed_records_hurt_only_their_readers(broker, admin, l
     try:
         from confluent_kafka.admin import OffsetSpec
 
-        admin.offsets(name, OffsetSpec.for_timestamp(1_699_999_999_999))
+        admin.offsets(name, OffsetSpec.for_timestamp(int(time.time() * 1000) - 60_000))
     except Exception as e:  # an error is an answer
         assert "timed out" not in str(e).lower()
     librdkafka.produce(broker.bootstrap, name, [{"value": "later", "partition": 1}])
