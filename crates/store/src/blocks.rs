@@ -25,7 +25,7 @@ use std::{
     ops::Range,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -98,6 +98,7 @@ impl BlockPool {
         let inner = Inner {
             memory: ManuallyDrop::new(memory),
             published: AtomicUsize::new(0),
+            filled_from_outside: AtomicBool::new(false),
             pool: Arc::clone(&self.shared),
         };
         Some(BlockWriter { inner: Arc::new(inner), published: 0, filled: 0 })
@@ -134,6 +135,8 @@ struct Inner {
     memory: ManuallyDrop<Memory>,
     /// Bytes from the start that no one changes any more. Only ever grows.
     published: AtomicUsize,
+    /// Set before such bytes are published.
+    filled_from_outside: AtomicBool,
     pool: Arc<Shared>,
 }
 
@@ -294,6 +297,7 @@ impl BlockWriter {
         assert!(len <= self.remaining(), "{len} bytes don't fit into {}", self.remaining());
         let start = self.filled;
         let got = read(self.writable(start..start + len))?;
+        self.inner.filled_from_outside.store(true, Ordering::Relaxed);
         assert!(got <= len, "{got} bytes read into {len}");
         self.filled += got;
         Ok(got)
@@ -348,6 +352,14 @@ impl Block {
     #[must_use]
     pub fn published(&self) -> usize {
         self.inner.published.load(Ordering::Acquire)
+    }
+
+    /// Whether published bytes came by [`BlockWriter::fill_from`], so that
+    /// nobody here knows whether they are what was once written.
+    #[must_use]
+    pub fn is_unverified(&self) -> bool {
+        // Ordered by the load of the published length, which comes first.
+        self.published() > 0 && self.inner.filled_from_outside.load(Ordering::Relaxed)
     }
 
     /// The bytes of `range`, if all of them are published.

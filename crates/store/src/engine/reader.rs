@@ -300,27 +300,36 @@ impl Engine {
         Ok(Plan::Slices(offsets, slices))
     }
 
-    /// All of the slices, if the cache has them.
+    /// All of the slices, if the cache has them. What read-ahead brought from
+    /// the disk was not looked at yet: where it is not sound, the way by
+    /// [`Self::fetch`] says so.
     fn cached(&self, offsets: Offsets, slices: &[Located]) -> Option<Read> {
         let mut read = Read { offsets, ..Read::default() };
         let mut held: Option<(BlockKey, Block)> = None;
         for slice in slices {
-            self.cut_out(slice, &mut held, |key| self.cache.get(key), &mut read.records)?;
+            let before = read.records.len();
+            let unverified =
+                self.cut_out(slice, &mut held, |key| self.cache.get(key), &mut read.records)?;
+            if unverified && !is_sound(&slice.entry, read.records.get(before..)?) {
+                return None;
+            }
             read.bytes += slice.entry.len as usize;
             read.batches += 1;
         }
         Some(read)
     }
 
-    /// Appends the bytes of one batch, as they lie in blocks. `held` is the
-    /// last block, which neighbours share.
+    /// Appends the bytes of one batch, as they lie in blocks, and tells whether
+    /// some came from the disk. `held` is the last block, which neighbours
+    /// share.
     fn cut_out(
         &self,
         slice: &Located,
         held: &mut Option<(BlockKey, Block)>,
         mut get: impl FnMut(BlockKey) -> Option<Block>,
         pieces: &mut Vec<Bytes>,
-    ) -> Option<()> {
+    ) -> Option<bool> {
+        let mut unverified = false;
         let mut position = u64::from(slice.entry.position);
         let mut left = slice.entry.len as usize;
         while left > 0 {
@@ -330,11 +339,12 @@ impl Engine {
             }
             let len = left.min(BLOCK_BYTES - within);
             let (_, block) = held.as_ref()?;
+            unverified |= block.is_unverified();
             pieces.push(block.bytes(within..within + len)?);
             position += len as u64;
             left -= len;
         }
-        Some(())
+        Some(unverified)
     }
 
     /// The slices from cache or disk. `Continue` when one turned out corrupt

@@ -113,3 +113,24 @@ fn rot_is_found_before_a_reader_meets_it() {
     assert_eq!((range.first, range.end), (Offset(1), Offset(2)));
     assert_eq!((range.file, range.byte), (at.file, u64::from(at.entry.position)));
 }
+
+#[test]
+fn what_was_read_ahead_is_verified_before_it_is_served() {
+    let options = EngineOptions { file_bytes: 64 << 10, ..EngineOptions::default() };
+    let mut world = World::with(options, MemDisk::new(1));
+    world.put(1, &["a"]);
+    world.put(1, &["b"]);
+    world.seal_file(0);
+    let at = world.rot(1, 1);
+    // Both lie in one block, which a read of the first brings to memory.
+    let partition = world.partition(1);
+    let first = world.engine.read(&partition, Offset(0), 1, true, false);
+    assert_eq!(world.env.block_on(first).unwrap().batches, 1);
+    assert!(partition.quarantined().is_empty(), "the second was not looked at");
+    match world.read(1, 1) {
+        Err(ReadError::Corrupt { file, first, .. }) => {
+            assert_eq!((file, first), (at.file, Offset(1)))
+        }
+        other => panic!("rot is served: {other:?}"),
+    }
+}
