@@ -26,8 +26,9 @@ pub(crate) async fn run(broker: Arc<Broker>) {
     loop {
         let wake = broker.env.sleep_until(broker.env.monotonic_ms() + EVERY_MS);
         tokio::select! {
-            () = wake => {}
+            biased;
             () = broker.ended() => return,
+            () = wake => {}
         }
         let now = clock.now(broker.env.wall(), broker.env.monotonic_ms());
         broker.metrics.retention_stopped.set(u64::from(now.is_none()));

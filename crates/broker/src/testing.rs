@@ -52,6 +52,10 @@ impl Env for RealEnv {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
+    fn monotonic(&self) -> Duration {
+        self.start.elapsed()
+    }
+
     fn random_u64(&self) -> u64 {
         use std::hash::{BuildHasher, Hasher};
         std::collections::hash_map::RandomState::new().build_hasher().finish()

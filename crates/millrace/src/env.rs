@@ -33,6 +33,10 @@ impl Env for TokioEnv {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
+    fn monotonic(&self) -> Duration {
+        self.start.elapsed()
+    }
+
     fn random_u64(&self) -> u64 {
         match getrandom::u64() {
             Ok(random) => random,

@@ -5,12 +5,16 @@
 //! the store or the broker reads a clock, draws a random number or starts a
 //! task by itself.
 
+mod bell;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
-use std::pin::Pin;
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use millrace_types::Timestamp;
+use parking_lot::{Mutex, MutexGuard};
+
+pub use bell::{Bell, ThreadBell};
 
 /// A future on the heap, as traits that are used as objects return it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -34,4 +38,41 @@ pub trait Env: Send + Sync + 'static {
 
     /// Runs `work` where it may block, at some later time.
     fn blocking(&self, work: Box<dyn FnOnce() + Send>);
+
+    // What work that may block uses to wait. A world with threads of its own
+    // needs no other than these; one that runs all such work on a single
+    // thread replaces them.
+
+    /// [`Env::monotonic_ms`] as finely as the clock goes.
+    fn monotonic(&self) -> Duration {
+        Duration::from_millis(self.monotonic_ms())
+    }
+
+    /// Holds up the caller, who may block, for so long.
+    fn pause(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
+
+    /// Something new to wait for.
+    fn bell(&self) -> Arc<dyn Bell> {
+        Arc::new(ThreadBell::default())
+    }
+
+    /// Lets other work that may block go on, where it would not while the
+    /// caller waits for a lock. False where it goes on by itself.
+    fn stand_aside(&self) -> bool {
+        false
+    }
+}
+
+/// Takes a lock that may be held over I/O.
+pub(crate) fn lock_over_io<'a, T>(env: &dyn Env, mutex: &'a Mutex<T>) -> MutexGuard<'a, T> {
+    loop {
+        if let Some(held) = mutex.try_lock() {
+            return held;
+        }
+        if !env.stand_aside() {
+            return mutex.lock();
+        }
+    }
 }

@@ -24,7 +24,10 @@ use super::{
     scrub::Scrub,
     writer::{Finished, WriterState},
 };
-use crate::disk::{DiskError, DiskErrorKind, Mode};
+use crate::{
+    disk::{DiskError, DiskErrorKind, Mode},
+    env::lock_over_io,
+};
 
 /// Allocation grows with the log: a new one takes little, a busy one asks
 /// seldom. Large allocations stall on fragmented file systems.
@@ -74,13 +77,13 @@ impl Engine {
         if requests.grow_to < bytes || (internal && !requests.internal) {
             requests.grow_to = requests.grow_to.max(bytes);
             requests.internal |= internal;
-            self.requested.notify_one();
+            self.requested.ring();
         }
     }
 
     pub(super) fn ask_for_maintenance(&self) {
         self.requests.lock().look = true;
-        self.requested.notify_one();
+        self.requested.ring();
     }
 
     /// Runs maintenance until the engine ends or stops. Blocks; give it a
@@ -95,18 +98,21 @@ impl Engine {
     /// Waits until something is asked for, or `longest` is over. Whether to go
     /// on.
     pub(super) fn wait_for_requests(&self, longest: Duration) -> bool {
-        let mut requests = self.requests.lock();
-        let idle = requests.grow_to == 0 && !requests.look && !requests.stopping;
+        let idle = {
+            let requests = self.requests.lock();
+            requests.grow_to == 0 && !requests.look && !requests.stopping
+        };
         if idle && !self.is_ended() {
-            self.requested.wait_for(&mut requests, longest);
+            self.requested.wait(longest);
         }
+        let mut requests = self.requests.lock();
         requests.look = false;
         !requests.stopping && !self.is_ended()
     }
 
     /// Does what is due now.
     pub fn maintain_step(&self) {
-        let mut house = self.housekeeping.lock();
+        let mut house = lock_over_io(&*self.env, &self.housekeeping);
         let house = &mut *house;
         if self.is_ended() {
             // The next incarnation may have the directory already.
@@ -192,7 +198,7 @@ impl Engine {
     /// has nothing to read: once writer and maintenance have ended in good
     /// order.
     pub fn close(&self) {
-        let mut house = self.housekeeping.lock();
+        let mut house = lock_over_io(&*self.env, &self.housekeeping);
         if self.is_ended() {
             return;
         }
@@ -230,7 +236,7 @@ impl Engine {
     /// Ends [`Self::run_maintenance`].
     pub fn stop_maintenance(&self) {
         self.requests.lock().stopping = true;
-        self.requested.notify_all();
+        self.requested.ring();
     }
 
     /// Tells producers whether there is space. Whether the disk is full.

@@ -58,7 +58,7 @@ use millrace_log::{
 use millrace_types::{
     ErrorKind, Incarnation, Lsn, Offset, PartitionId, Timestamp, TopicId, TopicPartition,
 };
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch as signal};
 
 pub use partition::{Offsets, Partition, Quarantined};
@@ -76,7 +76,7 @@ use crate::{
     blocks::BlockWriter,
     cache::BlockCache,
     disk::{Disk, DiskError, DiskLock},
-    env::Env,
+    env::{Bell, Env},
 };
 
 /// When an append counts as durable.
@@ -248,7 +248,7 @@ pub struct Engine {
     log_id: [u8; 16],
     gather: Mutex<Gathering>,
     /// Wakes the log writer.
-    work: Condvar,
+    work: Arc<dyn Bell>,
     /// Wakes appenders that found no room.
     room: Notify,
     durable: Durable,
@@ -265,7 +265,7 @@ pub struct Engine {
     ended: signal::Sender<bool>,
     /// What maintenance was asked for; see `maintain`.
     requests: Mutex<maintain::Requests>,
-    requested: Condvar,
+    requested: Arc<dyn Bell>,
     /// Held by whoever maintains, over I/O.
     housekeeping: Mutex<maintain::Housekeeping>,
     /// Held by the writer while it writes and publishes.
@@ -293,7 +293,7 @@ struct Gathering {
     next: Option<Arc<files::LogFile>>,
     /// Files that ended, with their extents, in the order of the frames.
     finished: Vec<writer::Finished>,
-    /// The writer waits on the condition variable.
+    /// The writer waits for the bell.
     writer_waits: bool,
     ended: bool,
     stopping: bool,
@@ -434,7 +434,7 @@ impl Engine {
         let lsn = gather.lsn();
         if gathering.writer_waits {
             gathering.writer_waits = false;
-            self.work.notify_one();
+            self.work.ring();
         }
         Ok(Appended { base_offset, append_time, lsn, duplicate: false })
     }
@@ -531,8 +531,8 @@ impl Engine {
         self.durable.end();
         self.ended.send_replace(true);
         self.room.notify_waiters();
-        self.work.notify_all();
-        self.requested.notify_all();
+        self.work.ring();
+        self.requested.ring();
     }
 
     /// Forgets producers of `partition` that were silent since `before`.

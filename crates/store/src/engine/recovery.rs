@@ -28,7 +28,7 @@ use millrace_log::{
 use millrace_types::{
     FileId, Incarnation, Lsn, Offset, PartitionId, Timestamp, TopicId, TopicPartition,
 };
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch as signal};
 
 use super::{
@@ -51,7 +51,7 @@ use crate::{
     blocks::BlockPool,
     cache::BlockCache,
     disk::{Access, Disk, DiskError, DiskLock, Mode},
-    env::Env,
+    env::{Env, lock_over_io},
 };
 
 /// Why the log could not be opened.
@@ -442,6 +442,7 @@ fn build(request: OpenRequest, next_file: u64, copied: &Copied) -> Result<Engine
     let pool = BlockPool::new(capacity.saturating_add(super::pending_capacity(&options)));
     let meta = Arc::new(Partition::new(TopicPartition::new(TopicId::META, PartitionId(0))));
     let (ended, _) = signal::channel(false);
+    let (work, requested) = (env.bell(), env.bell());
     Ok(Engine {
         cache: BlockCache::new(pool, capacity),
         env,
@@ -457,7 +458,7 @@ fn build(request: OpenRequest, next_file: u64, copied: &Copied) -> Result<Engine
             ended: false,
             stopping: false,
         }),
-        work: Condvar::new(),
+        work,
         room: Notify::new(),
         durable: Durable::new(copied.lsn),
         files,
@@ -469,7 +470,7 @@ fn build(request: OpenRequest, next_file: u64, copied: &Copied) -> Result<Engine
         next_file: AtomicU64::new(next_file + 1),
         ended,
         requests: Mutex::new(Requests::default()),
-        requested: Condvar::new(),
+        requested,
         housekeeping: Mutex::default(),
         writing: Mutex::default(),
         hidden_order: Mutex::default(),
@@ -562,8 +563,8 @@ impl Engine {
     #[must_use]
     pub fn synced(&self) -> Synced {
         assert!(self.is_ended(), "an engine that goes on is not recovered");
-        let _maintenance = self.housekeeping.lock();
-        let _writing = self.writing.lock();
+        let _maintenance = lock_over_io(&*self.env, &self.housekeeping);
+        let _writing = lock_over_io(&*self.env, &self.writing);
         let files = self.files.all().into_iter().filter(|file| !file.is_sealed());
         files.map(|file| (file.id, file.synced_to())).collect()
     }

@@ -9,7 +9,7 @@ use std::{
     collections::BTreeMap,
     io::IoSlice,
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use millrace_log::{
@@ -29,6 +29,7 @@ use crate::{
     blocks::{BLOCK_BYTES, Block},
     cache::BlockKey,
     disk::DiskError,
+    env::{Env, lock_over_io},
 };
 
 /// A file that takes no more frames and wants its footer.
@@ -60,11 +61,12 @@ impl Engine {
     /// thread of its own.
     pub fn run_writer(&self) {
         let mut state = WriterState::default();
-        let mut meter = Meter::new(self.options.commits_per_second_max);
+        let mut meter = Meter::new(self.options.commits_per_second_max, self.env.monotonic());
         loop {
             match self.wait_for_work() {
                 Work::Frames => {
-                    meter.take(|| self.gather.lock().gather.pending_bytes() >= COMMIT_BYTES);
+                    let enough = || self.gather.lock().gather.pending_bytes() >= COMMIT_BYTES;
+                    meter.take(&*self.env, enough);
                     self.write_step(&mut state);
                 }
                 Work::Idle => self.idle_step(&mut state),
@@ -74,29 +76,32 @@ impl Engine {
     }
 
     fn wait_for_work(&self) -> Work {
-        let mut gathering = self.gather.lock();
+        let mut rang = true;
         loop {
-            if gathering.ended {
-                return Work::Over;
+            {
+                let mut gathering = self.gather.lock();
+                gathering.writer_waits = false;
+                if gathering.ended {
+                    return Work::Over;
+                }
+                if gathering.has_work() {
+                    return Work::Frames;
+                }
+                if gathering.stopping {
+                    return Work::Over;
+                }
+                if !rang {
+                    return Work::Idle;
+                }
+                gathering.writer_waits = true;
             }
-            if gathering.has_work() {
-                return Work::Frames;
-            }
-            if gathering.stopping {
-                return Work::Over;
-            }
-            gathering.writer_waits = true;
-            let timed_out = self.work.wait_for(&mut gathering, MARK_AFTER).timed_out();
-            gathering.writer_waits = false;
-            if timed_out && !gathering.has_work() {
-                return Work::Idle;
-            }
+            rang = self.work.wait(MARK_AFTER);
         }
     }
 
     /// Writes, syncs and publishes all that is gathered.
     pub fn write_step(&self, state: &mut WriterState) {
-        let _writing = self.writing.lock();
+        let _writing = lock_over_io(&*self.env, &self.writing);
         let (frames, finished) = {
             let mut gathering = self.gather.lock();
             if gathering.ended {
@@ -189,9 +194,9 @@ impl Engine {
     }
 
     fn sync(&self, file: &LogFile, end: u64, state: &mut WriterState) -> Result<(), DiskError> {
-        let started = Instant::now();
+        let started = self.env.monotonic();
         file.handle.sync()?;
-        self.stats.flushed(started.elapsed());
+        self.stats.flushed(self.env.monotonic().saturating_sub(started));
         state.unsynced_bytes = 0;
         state.unmarked = true;
         file.set_synced_to(end);
@@ -322,7 +327,7 @@ impl Engine {
     /// Stops the writer after all that is gathered.
     pub fn stop_writer(&self) {
         self.gather.lock().stopping = true;
-        self.work.notify_all();
+        self.work.ring();
     }
 }
 
@@ -361,26 +366,26 @@ struct Meter {
     per_second: f64,
     tokens: f64,
     burst: f64,
-    last: Instant,
+    last: Duration,
 }
 
 impl Meter {
-    fn new(per_second: u32) -> Self {
+    fn new(per_second: u32, now: Duration) -> Self {
         let per_second = f64::from(per_second.max(1));
         let burst = (per_second / 50.0).max(1.0);
-        Self { per_second, tokens: burst, burst, last: Instant::now() }
+        Self { per_second, tokens: burst, burst, last: now }
     }
 
     /// Takes a token, waiting for one unless `enough` is gathered already.
-    fn take(&mut self, enough: impl Fn() -> bool) {
-        let now = Instant::now();
-        self.tokens += now.duration_since(self.last).as_secs_f64() * self.per_second;
+    fn take(&mut self, env: &dyn Env, enough: impl Fn() -> bool) {
+        let now = env.monotonic();
+        self.tokens += now.saturating_sub(self.last).as_secs_f64() * self.per_second;
         self.tokens = self.tokens.min(self.burst);
         self.last = now;
         if self.tokens < 1.0 && !enough() {
-            std::thread::sleep(Duration::from_secs_f64((1.0 - self.tokens) / self.per_second));
+            env.pause(Duration::from_secs_f64((1.0 - self.tokens) / self.per_second));
             // The time slept bought the token; it must not be counted again.
-            self.last = Instant::now();
+            self.last = env.monotonic();
             self.tokens = 1.0;
         }
         self.tokens = (self.tokens - 1.0).max(0.0);
