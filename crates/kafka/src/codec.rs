@@ -6,6 +6,9 @@
 //! `tests/hostile.rs` and charged by [`crate::api::Api::memory`]. Called by the
 //! connection (headers) and by the API handlers (bodies).
 
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 pub use kacrab_protocol::generated::{ApiKey, ErrorCode};
 pub use kacrab_protocol::{KafkaString, KafkaUuid};
@@ -42,10 +45,49 @@ pub trait Encode {
     fn encode(&self, out: &mut BytesMut, version: i16) -> Result<(), CodecError>;
 }
 
+/// What a response says of its request's outcome.
+pub trait Outcome {
+    /// The code of the first error in it, 0 where there is none.
+    fn error_code(&self) -> i16;
+}
+
+/// The first code along a path of fields that is an error, or 0.
+macro_rules! first_error {
+    ($message:expr, $code:ident) => { $message.$code };
+    ($message:expr, $items:ident $($path:ident)+) => {
+        $message.$items.iter().map(|item| first_error!(item, $($path)+)).find(|code| *code != 0)
+            .unwrap_or_default()
+    };
+}
+
 /// Re-exports the modules of the messages that are served and makes their roots
-/// [`Decode`] and [`Encode`] (both, so that tests can play the client).
+/// [`Decode`] and [`Encode`] (both, so that tests can play the client). A
+/// response's row says in which of its fields errors stand.
 macro_rules! messages {
-    ($($module:ident::$message:ident),* $(,)?) => {$(
+    ($(
+        $request:ident::$request_type:ident,
+        $response:ident::$response_type:ident: $($($field:ident).+)|+;
+    )*) => {
+        message_impls! {
+            $($request::$request_type, $response::$response_type,)*
+        }
+
+        $(impl Outcome for $response::$response_type {
+            fn error_code(&self) -> i16 {
+                $(
+                    let code = first_error!(self, $($field)+);
+                    if code != 0 {
+                        return code;
+                    }
+                )+
+                0
+            }
+        })*
+    };
+}
+
+macro_rules! message_impls {
+    ($($module:ident::$message:ident,)*) => {$(
         pub use kacrab_protocol::generated::$module;
 
         impl Decode for $module::$message {
@@ -88,79 +130,117 @@ pub type DecodeAndDrop = fn(&mut Bytes, i16) -> Result<(), CodecError>;
 
 messages! {
     alter_configs_request::AlterConfigsRequestData,
-    alter_configs_response::AlterConfigsResponseData,
+    alter_configs_response::AlterConfigsResponseData:
+        responses.error_code;
     alter_partition_reassignments_request::AlterPartitionReassignmentsRequestData,
-    alter_partition_reassignments_response::AlterPartitionReassignmentsResponseData,
+    alter_partition_reassignments_response::AlterPartitionReassignmentsResponseData:
+        error_code | responses.partitions.error_code;
     alter_replica_log_dirs_request::AlterReplicaLogDirsRequestData,
-    alter_replica_log_dirs_response::AlterReplicaLogDirsResponseData,
+    alter_replica_log_dirs_response::AlterReplicaLogDirsResponseData:
+        results.partitions.error_code;
     api_versions_request::ApiVersionsRequestData,
-    api_versions_response::ApiVersionsResponseData,
+    api_versions_response::ApiVersionsResponseData:
+        error_code;
     create_partitions_request::CreatePartitionsRequestData,
-    create_partitions_response::CreatePartitionsResponseData,
+    create_partitions_response::CreatePartitionsResponseData:
+        results.error_code;
     create_topics_request::CreateTopicsRequestData,
-    create_topics_response::CreateTopicsResponseData,
+    create_topics_response::CreateTopicsResponseData:
+        topics.error_code;
     delete_groups_request::DeleteGroupsRequestData,
-    delete_groups_response::DeleteGroupsResponseData,
+    delete_groups_response::DeleteGroupsResponseData:
+        results.error_code;
     delete_records_request::DeleteRecordsRequestData,
-    delete_records_response::DeleteRecordsResponseData,
+    delete_records_response::DeleteRecordsResponseData:
+        topics.partitions.error_code;
     delete_topics_request::DeleteTopicsRequestData,
-    delete_topics_response::DeleteTopicsResponseData,
+    delete_topics_response::DeleteTopicsResponseData:
+        responses.error_code;
     describe_cluster_request::DescribeClusterRequestData,
-    describe_cluster_response::DescribeClusterResponseData,
+    describe_cluster_response::DescribeClusterResponseData:
+        error_code;
     describe_configs_request::DescribeConfigsRequestData,
-    describe_configs_response::DescribeConfigsResponseData,
+    describe_configs_response::DescribeConfigsResponseData:
+        results.error_code;
     describe_groups_request::DescribeGroupsRequestData,
-    describe_groups_response::DescribeGroupsResponseData,
+    describe_groups_response::DescribeGroupsResponseData:
+        groups.error_code;
     describe_log_dirs_request::DescribeLogDirsRequestData,
-    describe_log_dirs_response::DescribeLogDirsResponseData,
+    describe_log_dirs_response::DescribeLogDirsResponseData:
+        error_code | results.error_code;
     describe_producers_request::DescribeProducersRequestData,
-    describe_producers_response::DescribeProducersResponseData,
+    describe_producers_response::DescribeProducersResponseData:
+        topics.partitions.error_code;
     describe_quorum_request::DescribeQuorumRequestData,
-    describe_quorum_response::DescribeQuorumResponseData,
+    describe_quorum_response::DescribeQuorumResponseData:
+        error_code | topics.partitions.error_code;
     describe_topic_partitions_request::DescribeTopicPartitionsRequestData,
-    describe_topic_partitions_response::DescribeTopicPartitionsResponseData,
+    describe_topic_partitions_response::DescribeTopicPartitionsResponseData:
+        topics.error_code | topics.partitions.error_code;
     elect_leaders_request::ElectLeadersRequestData,
-    elect_leaders_response::ElectLeadersResponseData,
+    elect_leaders_response::ElectLeadersResponseData:
+        error_code | replica_election_results.partition_result.error_code;
     fetch_request::FetchRequestData,
-    fetch_response::FetchResponseData,
+    fetch_response::FetchResponseData:
+        error_code | responses.partitions.error_code;
     find_coordinator_request::FindCoordinatorRequestData,
-    find_coordinator_response::FindCoordinatorResponseData,
+    find_coordinator_response::FindCoordinatorResponseData:
+        error_code | coordinators.error_code;
     heartbeat_request::HeartbeatRequestData,
-    heartbeat_response::HeartbeatResponseData,
+    heartbeat_response::HeartbeatResponseData:
+        error_code;
     incremental_alter_configs_request::IncrementalAlterConfigsRequestData,
-    incremental_alter_configs_response::IncrementalAlterConfigsResponseData,
+    incremental_alter_configs_response::IncrementalAlterConfigsResponseData:
+        responses.error_code;
     init_producer_id_request::InitProducerIdRequestData,
-    init_producer_id_response::InitProducerIdResponseData,
+    init_producer_id_response::InitProducerIdResponseData:
+        error_code;
     join_group_request::JoinGroupRequestData,
-    join_group_response::JoinGroupResponseData,
+    join_group_response::JoinGroupResponseData:
+        error_code;
     leave_group_request::LeaveGroupRequestData,
-    leave_group_response::LeaveGroupResponseData,
+    leave_group_response::LeaveGroupResponseData:
+        error_code | members.error_code;
     list_config_resources_request::ListConfigResourcesRequestData,
-    list_config_resources_response::ListConfigResourcesResponseData,
+    list_config_resources_response::ListConfigResourcesResponseData:
+        error_code;
     list_groups_request::ListGroupsRequestData,
-    list_groups_response::ListGroupsResponseData,
+    list_groups_response::ListGroupsResponseData:
+        error_code;
     list_offsets_request::ListOffsetsRequestData,
-    list_offsets_response::ListOffsetsResponseData,
+    list_offsets_response::ListOffsetsResponseData:
+        topics.partitions.error_code;
     list_partition_reassignments_request::ListPartitionReassignmentsRequestData,
-    list_partition_reassignments_response::ListPartitionReassignmentsResponseData,
+    list_partition_reassignments_response::ListPartitionReassignmentsResponseData:
+        error_code;
     metadata_request::MetadataRequestData,
-    metadata_response::MetadataResponseData,
+    metadata_response::MetadataResponseData:
+        error_code | topics.error_code | topics.partitions.error_code;
     offset_commit_request::OffsetCommitRequestData,
-    offset_commit_response::OffsetCommitResponseData,
+    offset_commit_response::OffsetCommitResponseData:
+        topics.partitions.error_code;
     offset_delete_request::OffsetDeleteRequestData,
-    offset_delete_response::OffsetDeleteResponseData,
+    offset_delete_response::OffsetDeleteResponseData:
+        error_code | topics.partitions.error_code;
     offset_fetch_request::OffsetFetchRequestData,
-    offset_fetch_response::OffsetFetchResponseData,
+    offset_fetch_response::OffsetFetchResponseData:
+        error_code | topics.partitions.error_code | groups.error_code
+        | groups.topics.partitions.error_code;
     offset_for_leader_epoch_request::OffsetForLeaderEpochRequestData,
-    offset_for_leader_epoch_response::OffsetForLeaderEpochResponseData,
+    offset_for_leader_epoch_response::OffsetForLeaderEpochResponseData:
+        topics.partitions.error_code;
     produce_request::ProduceRequestData,
-    produce_response::ProduceResponseData,
+    produce_response::ProduceResponseData:
+        responses.partition_responses.error_code;
     sync_group_request::SyncGroupRequestData,
-    sync_group_response::SyncGroupResponseData,
+    sync_group_response::SyncGroupResponseData:
+        error_code;
     unregister_broker_request::UnregisterBrokerRequestData,
-    unregister_broker_response::UnregisterBrokerResponseData,
+    unregister_broker_response::UnregisterBrokerResponseData:
+        error_code;
     update_features_request::UpdateFeaturesRequestData,
-    update_features_response::UpdateFeaturesResponseData,
+    update_features_response::UpdateFeaturesResponseData:
+        error_code | results.error_code;
 }
 
 /// What stands before every request body.
@@ -248,13 +328,35 @@ pub fn encode_response(
     key: i16,
     version: i16,
     correlation_id: i32,
-    body: &impl Encode,
+    body: &(impl Encode + Outcome),
 ) -> Result<Response, CodecError> {
     let mut out = BytesMut::with_capacity(body.encoded_len(version)?.saturating_add(9));
     begin_response(&mut out, key, version, correlation_id);
     body.encode(&mut out, version)?;
     finish_length(&mut out, 0);
-    Ok(Response::from(out.freeze()))
+    Ok(Response::from(out.freeze()).with_error(body.error_code()))
+}
+
+/// Kafka's name of an error code, such as `UNKNOWN_TOPIC_OR_PARTITION`.
+#[must_use]
+pub fn error_name(code: i16) -> &'static str {
+    static NAMES: LazyLock<BTreeMap<i16, String>> = LazyLock::new(|| {
+        let codes = (-1..=i16::from(u8::MAX)).map(|code| (code, ErrorCode::from(code)));
+        let known = codes.filter(|(_, error)| !matches!(error, ErrorCode::Unknown(_)));
+        known.map(|(code, error)| (code, screaming_snake_case(&format!("{error:?}")))).collect()
+    });
+    NAMES.get(&code).map_or("UNKNOWN", String::as_str)
+}
+
+fn screaming_snake_case(camel_case: &str) -> String {
+    let mut name = String::with_capacity(camel_case.len() + 8);
+    for letter in camel_case.chars() {
+        if letter.is_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.push(letter.to_ascii_uppercase());
+    }
+    name
 }
 
 /// The wire form of a topic id.
@@ -273,4 +375,24 @@ pub fn topic_id(id: KafkaUuid) -> TopicId {
 #[must_use]
 pub fn wire_str(text: &str) -> KafkaString {
     KafkaString::from(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_names_are_kafkas() {
+        let names = [-1, 0, 3, 17, 56, 115, 999].map(error_name);
+        let kafkas = [
+            "UNKNOWN_SERVER_ERROR",
+            "NONE",
+            "UNKNOWN_TOPIC_OR_PARTITION",
+            "INVALID_TOPIC_EXCEPTION",
+            "KAFKA_STORAGE_ERROR",
+            "UNSUPPORTED_ENDPOINT_TYPE",
+            "UNKNOWN",
+        ];
+        assert_eq!(names, kafkas);
+    }
 }

@@ -8,7 +8,7 @@ use millrace_broker::Broker;
 use millrace_broker::metrics::Metrics;
 
 use crate::api::{Api, Sessions};
-use crate::codec::{self, CodecError, Encode, KafkaString};
+use crate::codec::{self, CodecError, Encode, KafkaString, Outcome};
 use crate::memory::Pool;
 use crate::metrics::FrontMetrics;
 use crate::notice::Notices;
@@ -115,7 +115,7 @@ impl Call {
     ///
     /// # Errors
     /// The body cannot be said at this version.
-    pub fn respond(&self, body: &impl Encode) -> Result<Response, CodecError> {
+    pub fn respond(&self, body: &(impl Encode + Outcome)) -> Result<Response, CodecError> {
         codec::encode_response(self.api.key as i16, self.version, self.correlation_id, body)
     }
 }

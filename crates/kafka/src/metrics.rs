@@ -9,6 +9,7 @@ use millrace_broker::metrics as shared;
 use millrace_broker::metrics::{Counter, Gauge, Histogram, Metrics, NO_ERROR, Reason};
 
 use crate::api::{Api, TABLE};
+use crate::codec;
 use crate::connection::Traffic;
 
 const FRONT: &str = "kafka";
@@ -17,7 +18,7 @@ const FRONT: &str = "kafka";
 #[derive(Debug)]
 struct Row {
     latency: Arc<Histogram>,
-    /// By version, from the oldest that is accepted.
+    /// Those without an error, by version from the oldest that is accepted.
     answered: Vec<OnceLock<Arc<Counter>>>,
 }
 
@@ -54,17 +55,25 @@ impl FrontMetrics {
         }
     }
 
-    /// A request was answered.
-    pub(crate) fn answered(&self, api: &'static Api, version: i16, took: Duration) {
+    /// A request was answered, by the error of this code (0 for none).
+    pub(crate) fn answered(&self, api: &'static Api, version: i16, error: i16, took: Duration) {
         let Some(row) = self.rows.get(&(api.key as i16)) else { return };
         row.latency.observe(took);
         let index = usize::try_from(i32::from(version) - i32::from(api.advertised_min));
         let slot = index.ok().and_then(|index| row.answered.get(index));
-        let labels =
-            |version| shared::Request { front: FRONT, api: api.name(), version, error: NO_ERROR };
+        let series = |error| {
+            let version = slot.map_or(-1, |_| version);
+            self.all.requests.with(&shared::Request {
+                front: FRONT,
+                api: api.name(),
+                version,
+                error,
+            })
+        };
         match slot {
-            Some(slot) => slot.get_or_init(|| self.all.requests.with(&labels(version))).increment(),
-            None => self.all.requests.with(&labels(-1)).increment(),
+            Some(slot) if error == 0 => slot.get_or_init(|| series(NO_ERROR)).increment(),
+            _ if error == 0 => series(NO_ERROR).increment(),
+            _ => series(codec::error_name(error)).increment(),
         }
     }
 

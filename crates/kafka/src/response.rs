@@ -12,6 +12,7 @@ pub struct Response {
     first: Bytes,
     rest: Vec<Bytes>,
     bytes: usize,
+    error: i16,
 }
 
 impl Response {
@@ -19,7 +20,21 @@ impl Response {
     #[must_use]
     pub fn from_pieces(first: Bytes, rest: Vec<Bytes>) -> Self {
         let bytes = first.len() + rest.iter().map(Bytes::len).sum::<usize>();
-        Self { first, rest, bytes }
+        Self { first, rest, bytes, error: 0 }
+    }
+
+    /// The same response, known to say the error of this code (0 for none):
+    /// what it is counted under.
+    #[must_use]
+    pub fn with_error(mut self, code: i16) -> Self {
+        self.error = code;
+        self
+    }
+
+    /// Code of the first error that it says, 0 for none.
+    #[must_use]
+    pub fn error_code(&self) -> i16 {
+        self.error
     }
 
     /// Length of the frame in bytes, its length prefix included.

@@ -5,7 +5,7 @@
 //! with Kafka's. It is sorted by key.
 //!
 //! # Adding an API
-//! 1. Name its two messages in `codec.rs`.
+//! 1. Name its two messages in `codec.rs`, and where the response says errors.
 //! 2. Write `api/<name>.rs` with one of the functions below.
 //! 3. Add `mod <name>;` and a row to [`TABLE`] here.
 //!

@@ -65,7 +65,9 @@ pub(super) async fn start(call: Call, body: Bytes) -> Result<Started, Refusal> {
     }
     match request.acks {
         // The only way to tell a producer that asked for no answer.
-        0 if answers.failed => Err(Refusal::Close("a batch sent with acks=0 was refused")),
+        0 if answers.error != ErrorCode::None => {
+            Err(Refusal::Close("a batch sent with acks=0 was refused"))
+        }
         0 => Ok(Started::Silent),
         _ => Ok(answers.finish(lsn)),
     }
@@ -253,7 +255,8 @@ impl Request {
 struct Answers {
     writer: Writer,
     version: i16,
-    failed: bool,
+    /// The first error.
+    error: ErrorCode,
 }
 
 impl Answers {
@@ -264,7 +267,7 @@ impl Answers {
         codec::begin_response(&mut out, call.api.key as i16, call.version, call.correlation_id);
         let mut writer = Writer::new(out, call.version >= FLEXIBLE);
         writer.array(request.topics);
-        Self { writer, version: call.version, failed: false }
+        Self { writer, version: call.version, error: ErrorCode::None }
     }
 
     fn topic(&mut self, topic: &RequestedTopic) {
@@ -284,8 +287,10 @@ impl Answers {
         });
         let refused = outcome.as_ref().err();
         let failure = refused.map(|refused| &refused.failure);
-        self.failed |= refused.is_some();
         let code = failure.map_or(ErrorCode::None, |failure| failure.code);
+        if self.error == ErrorCode::None {
+            self.error = code;
+        }
         let out = &mut self.writer.out;
         out.put_i32(index);
         out.put_i16(code.code());
@@ -324,7 +329,7 @@ impl Answers {
         self.writer.no_tags();
         let mut out = self.writer.out;
         codec::finish_length(&mut out, 0);
-        let response = Response::from(out.freeze());
+        let response = Response::from(out.freeze()).with_error(self.error.code());
         match lsn {
             Some(lsn) => Started::Durable(lsn, response),
             None => Started::Done(response),

@@ -156,7 +156,8 @@ impl Queue {
             if let Some(Request { state: State::Ready(response), api, version, begun }) =
                 self.requests.pop_front()
             {
-                self.metrics.answered(api, version, begun.elapsed());
+                let error = response.as_ref().map_or(0, Response::error_code);
+                self.metrics.answered(api, version, error, begun.elapsed());
                 if let Some(response) = response {
                     send.push(response);
                 }

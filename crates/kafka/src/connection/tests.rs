@@ -11,6 +11,12 @@ use crate::codec::api_versions_request::ApiVersionsRequestData;
 use crate::codec::api_versions_response::ApiVersionsResponseData;
 use crate::codec::fetch_request::{FetchPartition, FetchRequestData, FetchTopic};
 use crate::codec::fetch_response::FetchResponseData;
+use crate::codec::heartbeat_request::HeartbeatRequestData;
+use crate::codec::heartbeat_response::HeartbeatResponseData;
+use crate::codec::list_offsets_request::{
+    ListOffsetsPartition, ListOffsetsRequestData, ListOffsetsTopic,
+};
+use crate::codec::list_offsets_response::ListOffsetsResponseData;
 use crate::codec::metadata_request::MetadataRequestData;
 use crate::codec::metadata_response::MetadataResponseData;
 use crate::codec::produce_request::{PartitionProduceData, ProduceRequestData, TopicProduceData};
@@ -136,6 +142,42 @@ async fn five_thousand_idle_connections_hold_no_request_memory() {
     assert_eq!(setup.front.memory.used(), 0);
     let last = clients.last_mut().unwrap();
     let _: MetadataResponseData = last.call(ApiKey::Metadata, 9, &all_topics()).await;
+}
+
+#[tokio::test]
+async fn a_request_is_counted_under_the_first_error_of_its_response() {
+    let setup = Setup::new().await;
+    topic(&setup.broker, "t", 1).await;
+    let mut client = setup.connect(1 << 16);
+    let _: MetadataResponseData = client.call(ApiKey::Metadata, 9, &all_topics()).await;
+    for topic in ["t", "missing"] {
+        let produce = produce(topic, -1, batch(&["a"]));
+        let _: ProduceResponseData = client.call(ApiKey::Produce, 9, &produce).await;
+        let _: FetchResponseData = client.call(ApiKey::Fetch, 11, &fetch(topic, -7)).await;
+    }
+    let beat = HeartbeatRequestData::default().with_group_id(wire_str("g"));
+    let _: HeartbeatResponseData = client.call(ApiKey::Heartbeat, 4, &beat).await;
+    let offset = ListOffsetsPartition::default().with_timestamp(-100);
+    let offset = ListOffsetsTopic::default().with_name(wire_str("t")).with_partitions(vec![offset]);
+    let offset = ListOffsetsRequestData::default().with_topics(vec![offset]);
+    let _: ListOffsetsResponseData = client.call(ApiKey::ListOffsets, 7, &offset).await;
+
+    let counted = setup.metrics.registry().render();
+    for (api, version, error) in [
+        ("Metadata", 9, "none"),
+        ("Produce", 9, "none"),
+        ("Produce", 9, "UNKNOWN_TOPIC_OR_PARTITION"),
+        ("Fetch", 11, "OFFSET_OUT_OF_RANGE"),
+        ("Fetch", 11, "UNKNOWN_TOPIC_OR_PARTITION"),
+        ("Heartbeat", 4, "UNKNOWN_MEMBER_ID"),
+        ("ListOffsets", 7, "UNSUPPORTED_VERSION"),
+    ] {
+        let series = format!(
+            "millrace_front_requests_total\
+             {{front=\"kafka\",api=\"{api}\",version=\"{version}\",error=\"{error}\"}} 1\n"
+        );
+        assert!(counted.contains(&series), "no {series} in\n{counted}");
+    }
 }
 
 /// A length, and what follows it.

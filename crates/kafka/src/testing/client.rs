@@ -19,6 +19,8 @@ use crate::settings::Settings;
 pub(crate) struct Setup {
     pub(crate) front: Arc<Front>,
     pub(crate) broker: Arc<Broker>,
+    /// What the front counts into.
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl Setup {
@@ -31,7 +33,8 @@ impl Setup {
     }
 
     pub(crate) fn of(settings: Settings, broker: Arc<Broker>) -> Self {
-        Self { front: Front::new(settings, Arc::new(Metrics::new())), broker }
+        let metrics = Arc::new(Metrics::new());
+        Self { front: Front::new(settings, Arc::clone(&metrics)), broker, metrics }
     }
 
     pub(crate) fn context(&self) -> Arc<Context> {

@@ -60,6 +60,8 @@ pub(super) fn encode(call: &Call, head: &Head, answers: Vec<Answer>) -> Response
         out.put_i16(head.error.code());
         out.put_i32(head.session);
     }
+    let errors = std::iter::once(head.error).chain(answers.iter().map(|answer| answer.error));
+    let error = errors.into_iter().find(|error| *error != ErrorCode::None);
     let leader = answers.iter().any(|answer| answer.error == ErrorCode::FencedLeaderEpoch);
     let mut encoder = Encoder {
         version,
@@ -84,7 +86,7 @@ pub(super) fn encode(call: &Call, head: &Head, answers: Vec<Answer>) -> Response
     } else {
         encoder.writer.no_tags();
     }
-    encoder.finish()
+    encoder.finish().with_error(error.map_or(0, |error| error.code()))
 }
 
 struct Encoder {
