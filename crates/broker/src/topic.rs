@@ -127,6 +127,13 @@ impl Partition {
         self.log.leader_epoch()
     }
 
+    /// The epoch of the record at the log start; of the next append where there
+    /// never was one.
+    #[must_use]
+    pub fn log_start_epoch(&self) -> LeaderEpoch {
+        self.log.log_start_epoch()
+    }
+
     /// The largest epoch at or below `epoch`, and the offset where it ends.
     /// `None` where no such epoch is known.
     #[must_use]

@@ -283,6 +283,13 @@ impl Partition {
         self.append_time
     }
 
+    /// The epoch of the record at the log start; of the next append where there
+    /// never was one.
+    #[must_use]
+    pub fn log_start_epoch(&self) -> LeaderEpoch {
+        self.epochs.starts().first().map_or(self.leader_epoch, |first| first.epoch)
+    }
+
     /// Where `epoch` ends, as Kafka's OffsetForLeaderEpoch answers: the largest
     /// epoch up to it and the offset at which the next one begins; the high
     /// watermark for the current epoch. `None` for one of the future.

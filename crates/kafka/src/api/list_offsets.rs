@@ -83,8 +83,8 @@ struct Found {
 impl Found {
     const NOTHING: Self = Self { offset: -1, time: -1, epoch: -1 };
 
-    fn end(offset: Offset, epoch: Option<LeaderEpoch>) -> Self {
-        Self { offset: offset.get(), time: -1, epoch: epoch.map_or(-1, LeaderEpoch::get) }
+    fn end(offset: Offset, epoch: LeaderEpoch) -> Self {
+        Self { offset: offset.get(), time: -1, epoch: epoch.get() }
     }
 }
 
@@ -109,9 +109,11 @@ async fn find(
                 Isolation::ReadCommitted => offsets.last_stable,
                 Isolation::ReadUncommitted => offsets.high_watermark,
             };
-            return Ok(Ok(Found::end(end, partition.epoch_end(epoch).map(|(epoch, _)| epoch))));
+            return Ok(Ok(Found::end(end, epoch)));
         }
-        EARLIEST | EARLIEST_LOCAL => return Ok(Ok(Found::end(offsets.log_start, None))),
+        EARLIEST | EARLIEST_LOCAL => {
+            return Ok(Ok(Found::end(offsets.log_start, partition.log_start_epoch())));
+        }
         LATEST_TIERED | EARLIEST_PENDING_UPLOAD => return Ok(Ok(Found::NOTHING)),
         MAX_TIMESTAMP => call.broker().offset_of_max_timestamp(&partition).await,
         time => call.broker().offset_at_time(&partition, Timestamp(time), isolation).await,

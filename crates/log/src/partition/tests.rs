@@ -305,11 +305,14 @@ fn epochs_end_where_the_next_one_begins() {
     assert_eq!(end(&partition, 3), Some((3, 9)), "the current one, without records");
     assert_eq!(end(&partition, 4), None);
     assert_eq!(end(&partition, -1), None);
+    assert_eq!(partition.log_start_epoch(), LeaderEpoch(0));
     partition.move_log_start(Offset(4));
     assert_eq!(end(&partition, 0), Some((0, 4)), "its records are gone");
     assert_eq!(end(&partition, 1), Some((1, 6)));
+    assert_eq!(partition.log_start_epoch(), LeaderEpoch(1));
     partition.move_log_start(Offset(9));
     assert_eq!(partition.epochs().len(), 1, "the last one stays");
+    assert_eq!(partition.log_start_epoch(), LeaderEpoch(2));
     assert_eq!(Partition::restore(partition.snapshot()).leader_epoch(), LeaderEpoch(3));
 }
 

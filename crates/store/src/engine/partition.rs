@@ -119,6 +119,13 @@ impl Partition {
         self.core.lock().state.leader_epoch()
     }
 
+    /// The epoch of the record at the log start, as ListOffsets answers; of the
+    /// next append where there never was one.
+    #[must_use]
+    pub fn log_start_epoch(&self) -> LeaderEpoch {
+        self.core.lock().state.log_start_epoch()
+    }
+
     /// The largest epoch at or below `epoch` and where it ends, as
     /// OffsetForLeaderEpoch answers.
     #[must_use]

@@ -31,6 +31,9 @@ async fn at(broker: &Arc<Broker>, version: i16, time: i64) -> (i16, i64, i64) {
     let call = testing::call(broker, ApiKey::ListOffsets, version);
     let response = handle(&call, request).await.unwrap();
     let answer = &testing::over_the_wire(&call, &response).topics[0].partitions[0];
+    let found = answer.error_code == 0 && answer.offset >= 0;
+    let epoch = if found && version >= EPOCHS { 0 } else { -1 };
+    assert_eq!(answer.leader_epoch, epoch, "version {version}, time {time}");
     (answer.error_code, answer.offset, answer.timestamp)
 }
 
