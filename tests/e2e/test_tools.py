@@ -1,6 +1,7 @@
 """Kafka's own command line tools, as people and scripts use them."""
 
 import json
+import re
 
 import pytest
 from harness import tools
@@ -139,7 +140,16 @@ def test_performance_tools(at, broker, topic):
 def test_tools_that_ask_about_the_cluster(at, topic, tmp_path):
     assert "(id: " in kafka("broker-api-versions", *at)
     assert "Cluster ID: " in kafka("cluster", "cluster-id", *at)
-    assert "LeaderId" in kafka("metadata-quorum", *at, "describe", "--status")
+    status = dict(re.findall(r"^(\w+): +(.*)$", kafka("metadata-quorum", *at, "describe", "--status"), re.MULTILINE))
+    assert int(status["LeaderEpoch"]) > 0
+    assert int(status["HighWatermark"]) > 0
+    assert status["MaxFollowerLag"] == "0"
+    assert status["CurrentObservers"] == "[]"
+    names, voter = (line.split("\t") for line in kafka("metadata-quorum", *at, "describe", "--replication", "--human-readable").splitlines()[:2])
+    voter = dict(zip(map(str.strip, names), map(str.strip, voter), strict=True))
+    assert voter["NodeId"] == status["LeaderId"]
+    assert (voter["Lag"], voter["Status"]) == ("0", "Leader")
+    assert voter["LastCaughtUpTimestamp"].endswith("ms ago")
     assert "No partition reassignments" in kafka("reassign-partitions", *at, "--list")
     elected = kafka("leader-election", *at, "--election-type", "preferred", "--topic", topic, "--partition", 0)
     assert "Valid replica already elected" in elected

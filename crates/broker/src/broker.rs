@@ -16,7 +16,7 @@ use millrace_store::{
     engine::{self, Class, Engine, EngineOptions, HiddenState, Watch},
     env::{BoxFuture, Env},
 };
-use millrace_types::{ProducerId, Timestamp, TopicId, TopicName};
+use millrace_types::{Incarnation, Lsn, ProducerId, Timestamp, TopicId, TopicName};
 use parking_lot::RwLock;
 use tokio::sync::{Mutex as AsyncMutex, oneshot};
 
@@ -189,6 +189,19 @@ impl Broker {
     #[must_use]
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// The number of this incarnation: grows, and is never used twice.
+    #[must_use]
+    pub fn incarnation(&self) -> Incarnation {
+        self.engine.incarnation()
+    }
+
+    /// The newest frame of the log that is durable: never goes back, over
+    /// restarts either.
+    #[must_use]
+    pub fn durable_lsn(&self) -> Lsn {
+        self.engine.durable_lsn()
     }
 
     /// Resolves when this incarnation is over.

@@ -1,6 +1,7 @@
 //! DescribeQuorum (55): Kafka's controllers keep metadata in a replicated log.
-//! Here the broker keeps them itself: it is shown as a quorum of one, at the
-//! start of an empty log, so that Kafka's tools answer.
+//! Here the broker keeps them itself, in the one log that it has for all: it is
+//! shown as a quorum of one, whose epoch is the incarnation and whose offsets
+//! are the log's sequence numbers of frames. Both grow, over restarts too.
 
 use super::Refusal;
 use crate::codec::describe_quorum_request::DescribeQuorumRequestData;
@@ -52,17 +53,25 @@ pub(super) fn handle(
 }
 
 fn quorum(call: &Call) -> PartitionData {
-    let node_id = call.broker().node_id();
+    let broker = call.broker();
+    let (now, end) = (broker.env().wall().get(), offset(broker.durable_lsn().get()));
     let voter = ReplicaState::default()
-        .with_replica_id(node_id)
-        .with_log_end_offset(0)
-        .with_last_fetch_timestamp(-1)
-        .with_last_caught_up_timestamp(-1);
+        .with_replica_id(broker.node_id())
+        .with_log_end_offset(end)
+        .with_last_fetch_timestamp(now)
+        .with_last_caught_up_timestamp(now);
     PartitionData::default()
         .with_partition_index(METADATA.1)
         .with_error_message(None)
-        .with_leader_id(node_id)
-        .with_leader_epoch(0)
-        .with_high_watermark(0)
+        .with_leader_id(broker.node_id())
+        .with_leader_epoch(i32::try_from(broker.incarnation().get()).unwrap_or(i32::MAX))
+        .with_high_watermark(end)
         .with_current_voters(vec![voter])
 }
+
+fn offset(lsn: u64) -> i64 {
+    i64::try_from(lsn).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -565,6 +565,12 @@ impl Engine {
         self.incarnation
     }
 
+    /// The newest frame that is durable.
+    #[must_use]
+    pub fn durable_lsn(&self) -> Lsn {
+        self.durable.reached()
+    }
+
     /// What the engine holds now, for metrics.
     #[must_use]
     pub fn figures(&self) -> Figures {
