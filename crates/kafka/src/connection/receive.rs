@@ -1,9 +1,10 @@
 //! Takes request frames from a socket.
 //!
-//! Invariant: a frame's length, API and version are judged from its first
-//! eight bytes, and its memory is granted by the pool, before its body is
-//! received; the body lands where it stays (records are sliced from it). A
-//! connection that is idle or sends small requests holds no buffer. Called by [`super::Connection`] alone.
+//! Invariant: a frame's length is judged from its first four bytes, its API and
+//! version from the next four, and its memory is granted by the pool, before
+//! its body is received; the body lands where it stays (records are sliced
+//! from it). A connection that is idle or sends small requests holds no buffer.
+//! Called by [`super::Connection`] alone.
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -116,9 +117,13 @@ impl Receive {
 
     /// Whether the next request is there whole.
     pub(crate) fn has_frame(&self) -> bool {
-        let len = self.buffer.first_chunk().map(|prefix| i32::from_be_bytes(*prefix));
-        let len = len.and_then(|len| usize::try_from(len).ok());
+        let len = self.claimed_len().and_then(|len| usize::try_from(len).ok());
         len.is_some_and(|len| self.buffer.len() - LENGTH_LEN >= len)
+    }
+
+    /// The length that the next frame claims, as soon as that is there.
+    fn claimed_len(&self) -> Option<i32> {
+        self.buffer.first_chunk().map(|prefix| i32::from_be_bytes(*prefix))
     }
 
     /// Whether the frame that has begun waits for memory rather than for the
@@ -162,6 +167,7 @@ impl Receive {
                     self.stage = self.judge()?;
                 }
                 Stage::Prefix => {
+                    self.judge_len()?;
                     if ready!(self.poll_read(task, stream, PREFIX_LEN))? == 0 {
                         return Poll::Ready(self.end());
                     }
@@ -183,16 +189,22 @@ impl Receive {
         }
     }
 
+    /// The length of the frame that begins, if that can be a request's; 0 as
+    /// long as it is not there.
+    fn judge_len(&self) -> Result<usize, ReceiveError> {
+        let Some(claimed) = self.claimed_len() else { return Ok(0) };
+        let len = usize::try_from(claimed).unwrap_or(0);
+        if (REQUEST_LEN_MIN..=self.bytes_max).contains(&len) {
+            return Ok(len);
+        }
+        Err(ReceiveError::Length { len: claimed, max: self.bytes_max })
+    }
+
     /// What the first bytes of a frame allow.
     fn judge(&self) -> Result<Stage, ReceiveError> {
-        let mut prefix = self.buffer.as_ref();
-        let claimed = prefix.get_i32();
+        let len = self.judge_len()?;
+        let prefix = self.buffer.get(LENGTH_LEN..).unwrap_or_default();
         let (key, version) = codec::peek_api(prefix).unwrap_or_default();
-        let max = self.bytes_max;
-        let len = usize::try_from(claimed).unwrap_or(0);
-        if !(REQUEST_LEN_MIN..=max).contains(&len) {
-            return Err(ReceiveError::Length { len: claimed, max });
-        }
         let api = api::find(key).ok_or(ReceiveError::UnknownApi(key))?;
         // Any version of ApiVersions is answered (KIP-511).
         if !api.accepts(version) && api.key != ApiKey::ApiVersions {
@@ -201,7 +213,7 @@ impl Receive {
         let memory = api.memory(len);
         if len > api.bytes_max || !self.pool.fits(memory) {
             let max = api.bytes_max.min(self.pool.limit() / api.amplification.max(1));
-            return Err(ReceiveError::Length { len: claimed, max });
+            return Err(ReceiveError::Length { len: self.claimed_len().unwrap_or_default(), max });
         }
         Ok(match self.pool.try_take(memory) {
             Some(permit) => Stage::Body(Awaited { api, len, permit }),

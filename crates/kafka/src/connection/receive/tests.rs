@@ -21,6 +21,20 @@ async fn next<S: AsyncRead + Unpin>(receive: &mut Receive, stream: &mut S) -> Fr
 }
 
 #[tokio::test]
+async fn a_length_that_no_request_has_is_refused_by_its_four_bytes() {
+    for claimed in [i32::MIN, -1, 0, 3, 7, (1 << 20) + 1, i32::MAX] {
+        let (mut near, mut far) = tokio::io::duplex(1 << 20);
+        let mut receive = Receive::new(pool(), 1 << 20);
+        near.write_all(&claimed.to_be_bytes()).await.unwrap();
+        let refused = std::future::poll_fn(|task| receive.poll_frame(task, &mut far)).await;
+        assert!(
+            matches!(refused, Err(ReceiveError::Length { len, .. }) if len == claimed),
+            "{claimed}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn the_buffer_is_used_again_once_its_frames_are_dropped() {
     let (mut near, mut far) = tokio::io::duplex(1 << 20);
     let mut receive = Receive::new(pool(), 1 << 20);
