@@ -25,12 +25,13 @@ use std::{
     ops::Range,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering, fence},
     },
 };
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tokio::sync::{Notify, futures::Notified};
 
 use memory::Memory;
 
@@ -48,6 +49,24 @@ struct Shared {
     /// Blocks that may exist at once.
     blocks_max: usize,
     state: Mutex<State>,
+    /// Blocks with [`Bytes`] on them.
+    pinned: AtomicUsize,
+    /// Who waits for memory.
+    waiting: AtomicUsize,
+    /// Wakes them.
+    returned: Notify,
+}
+
+impl Shared {
+    /// Tells who waits that a block was given back, or up.
+    fn tell(&self) {
+        // Pairs with the fence of `BlockPool::wait`: either this sees who
+        // waits, or they see what was given up before.
+        fence(Ordering::SeqCst);
+        if self.waiting.load(Ordering::Relaxed) > 0 {
+            self.returned.notify_waiters();
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -66,8 +85,30 @@ pub struct PoolUse {
     pub in_use: usize,
     /// In blocks that wait for their next use.
     pub idle: usize,
+    /// In blocks in use that bytes on their way to a reader keep.
+    pub pinned: usize,
     /// The most that may be in use.
     pub capacity: usize,
+}
+
+/// Somebody waits for memory, until this is dropped.
+#[derive(Debug)]
+pub struct MemoryWait<'a> {
+    shared: &'a Shared,
+}
+
+impl MemoryWait<'_> {
+    /// Resolves at the first block that is given back, or whose last [`Bytes`]
+    /// goes, after this future was enabled.
+    pub fn returned(&self) -> Notified<'_> {
+        self.shared.returned.notified()
+    }
+}
+
+impl Drop for MemoryWait<'_> {
+    fn drop(&mut self) {
+        self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl BlockPool {
@@ -76,7 +117,30 @@ impl BlockPool {
     #[must_use]
     pub fn new(capacity_bytes: usize) -> Self {
         let blocks_max = (capacity_bytes / BLOCK_BYTES).max(1);
-        Self { shared: Arc::new(Shared { blocks_max, state: Mutex::default() }) }
+        Self {
+            shared: Arc::new(Shared {
+                blocks_max,
+                state: Mutex::default(),
+                pinned: AtomicUsize::new(0),
+                waiting: AtomicUsize::new(0),
+                returned: Notify::new(),
+            }),
+        }
+    }
+
+    /// Begins to wait for memory: what comes back from here on is told. Who
+    /// found none tries again after this, and then waits.
+    #[must_use]
+    pub fn wait(&self) -> MemoryWait<'_> {
+        self.shared.waiting.fetch_add(1, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        MemoryWait { shared: &self.shared }
+    }
+
+    /// Bytes of the blocks that [`Bytes`] keep, whatever their length.
+    #[must_use]
+    pub fn pinned(&self) -> usize {
+        self.shared.pinned.load(Ordering::Relaxed) * BLOCK_BYTES
     }
 
     /// An empty block to fill, recycled if one is idle. `None` when the
@@ -99,6 +163,7 @@ impl BlockPool {
             memory: ManuallyDrop::new(memory),
             published: AtomicUsize::new(0),
             filled_from_outside: AtomicBool::new(false),
+            pins: AtomicUsize::new(0),
             pool: Arc::clone(&self.shared),
         };
         Some(BlockWriter { inner: Arc::new(inner), published: 0, filled: 0 })
@@ -124,6 +189,7 @@ impl BlockPool {
         PoolUse {
             in_use: state.in_use * BLOCK_BYTES,
             idle: state.idle.len() * BLOCK_BYTES,
+            pinned: self.pinned(),
             capacity: self.shared.blocks_max * BLOCK_BYTES,
         }
     }
@@ -137,6 +203,8 @@ struct Inner {
     published: AtomicUsize,
     /// Set before such bytes are published.
     filled_from_outside: AtomicBool,
+    /// [`Bytes`] on it.
+    pins: AtomicUsize,
     pool: Arc<Shared>,
 }
 
@@ -174,6 +242,8 @@ impl Drop for Inner {
         let mut state = self.pool.state.lock();
         state.in_use -= 1;
         state.idle.push(memory);
+        drop(state);
+        self.pool.tell();
     }
 }
 
@@ -373,7 +443,10 @@ impl Block {
     #[must_use]
     pub fn bytes(&self, range: Range<usize>) -> Option<Bytes> {
         self.slice(range.clone())?;
-        Some(Bytes::from_owner(Part { block: self.clone(), range }))
+        if self.inner.pins.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.inner.pool.pinned.fetch_add(1, Ordering::Relaxed);
+        }
+        Some(Bytes::from_owner(Part { block: Some(self.clone()), range }))
     }
 
     /// Whether someone else holds the block too, at this moment: a reader,
@@ -392,13 +465,28 @@ impl fmt::Debug for Block {
 
 /// What a [`Bytes`] owns.
 struct Part {
-    block: Block,
+    /// Taken out in `drop`, and only there.
+    block: Option<Block>,
     /// Published when this was made, and so for ever.
     range: Range<usize>,
 }
 
 impl AsRef<[u8]> for Part {
     fn as_ref(&self) -> &[u8] {
-        self.block.slice(self.range.clone()).unwrap_or_default()
+        let block = self.block.as_ref();
+        block.and_then(|block| block.slice(self.range.clone())).unwrap_or_default()
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        let Some(block) = self.block.take() else { return };
+        if block.inner.pins.fetch_sub(1, Ordering::Relaxed) == 1 {
+            let pool = Arc::clone(&block.inner.pool);
+            pool.pinned.fetch_sub(1, Ordering::Relaxed);
+            // Who is told must find it free, or evictable.
+            drop(block);
+            pool.tell();
+        }
     }
 }

@@ -127,6 +127,14 @@ impl BlockCache {
         }
     }
 
+    /// Whether one more block may be handed to a reader for as long as it likes.
+    /// What readers hold stays within the cache's capacity, so that the rest of
+    /// the pool is always there for what is gathered.
+    #[must_use]
+    pub fn may_pin(&self) -> bool {
+        self.pool.pinned() < self.blocks_max * BLOCK_BYTES
+    }
+
     /// Adds a block of the tail, also one that is still being filled.
     pub fn insert_hot(&self, key: BlockKey, block: Block) {
         self.insert(key, block, Queue::Hot);

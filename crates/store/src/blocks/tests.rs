@@ -125,7 +125,10 @@ fn memory_comes_back_with_the_last_reference_whatever_its_kind() {
     assert_eq!(pool.usage().idle, BLOCK_BYTES);
     drop(other);
     assert_eq!(pool.shrink(BLOCK_BYTES), BLOCK_BYTES);
-    assert_eq!(pool.usage(), PoolUse { in_use: 0, idle: BLOCK_BYTES, capacity: 2 * BLOCK_BYTES });
+    assert_eq!(
+        pool.usage(),
+        PoolUse { in_use: 0, idle: BLOCK_BYTES, pinned: 0, capacity: 2 * BLOCK_BYTES }
+    );
     assert!(pool.take().is_some());
 }
 
@@ -256,4 +259,45 @@ proptest! {
             prop_assert_eq!(&bytes[..], &expected[..]);
         }
     }
+}
+
+#[test]
+fn a_block_is_pinned_while_there_are_bytes_of_it() {
+    let pool = BlockPool::new(2 * BLOCK_BYTES);
+    let mut writer = pool.take().unwrap();
+    writer.append(b"frame");
+    writer.publish();
+    let block = writer.share();
+    assert_eq!(pool.pinned(), 0);
+    let (one, other) = (block.bytes(0..2).unwrap(), block.bytes(2..5).unwrap());
+    assert_eq!(pool.pinned(), BLOCK_BYTES);
+    let (clone, slice) = (one.clone(), other.slice(1..));
+    drop((one, other, block, writer));
+    drop(clone);
+    assert_eq!(pool.pinned(), BLOCK_BYTES);
+    drop(slice);
+    assert_eq!(pool.pinned(), 0);
+}
+
+#[test]
+fn who_waits_hears_of_blocks_given_back_and_given_up() {
+    fn told(returned: std::pin::Pin<&mut Notified<'_>>) -> bool {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        returned.poll(&mut context).is_ready()
+    }
+    let pool = BlockPool::new(BLOCK_BYTES);
+    let mut writer = pool.take().unwrap();
+    writer.append(b"frame");
+    writer.publish();
+    let bytes = writer.share().bytes(0..5).unwrap();
+    let wait = pool.wait();
+    let mut returned = std::pin::pin!(wait.returned());
+    returned.as_mut().enable();
+    assert!(!told(returned.as_mut()));
+    drop(bytes);
+    assert!(told(returned.as_mut()));
+    let mut returned = std::pin::pin!(wait.returned());
+    returned.as_mut().enable();
+    drop(writer);
+    assert!(told(returned.as_mut()));
 }

@@ -72,12 +72,9 @@ pub(super) struct Gather {
     pub(super) file_extents: Vec<Extent>,
 }
 
-/// The gathering frame cannot take the batch now.
+/// There are no blocks for the gathering frame now.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Refused {
-    /// No memory, or as much waits for the disk as may.
-    Behind,
-}
+pub(super) struct NoMemory;
 
 impl Gather {
     /// Begins the first frame, `lsn`, of `file`.
@@ -177,13 +174,13 @@ impl Gather {
         &mut self,
         len: usize,
         mut take: impl FnMut() -> Option<BlockWriter>,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), NoMemory> {
         let from = if self.header.is_some() { 0 } else { self.start };
         let last = (self.end_with(len).saturating_sub(1)) / BLOCK_BYTES as u64;
         let mut next =
             self.blocks.back().map_or(from / BLOCK_BYTES as u64, |(number, _)| number + 1);
         while next <= last {
-            let block = take().ok_or(Refused::Behind)?;
+            let block = take().ok_or(NoMemory)?;
             self.blocks.push_back((next, block));
             next += 1;
         }
@@ -193,7 +190,7 @@ impl Gather {
             self.cursor = from;
             while self.cursor < payload_start {
                 let want = usize::try_from(payload_start - self.cursor).unwrap_or(usize::MAX);
-                let Some(block) = self.block_at(self.cursor) else { return Err(Refused::Behind) };
+                let Some(block) = self.block_at(self.cursor) else { return Err(NoMemory) };
                 let reserved = want.min(block.remaining());
                 let at = block.reserve(reserved);
                 debug_assert!(at.is_some(), "no more was asked for than remains");
@@ -274,7 +271,7 @@ impl Gather {
         &mut self,
         now: Timestamp,
         take: impl FnMut() -> Option<BlockWriter>,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), NoMemory> {
         if self.extents.is_empty() {
             // A mark: an empty frame still needs its tables laid out.
             self.make_room(0, take)?;

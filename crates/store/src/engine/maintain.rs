@@ -16,7 +16,8 @@ use millrace_log::frame::{FileHeader, FileKind};
 use millrace_types::{FileId, Lsn};
 
 use super::{
-    Class, Engine, Gathering, TryAppendError,
+    Class, Engine, Gathering,
+    append::TryAppendError,
     checkpoint::Checkpoints,
     files::{self, LogFile},
     reserve::Reserve,
@@ -133,6 +134,9 @@ impl Engine {
         }
         self.checkpoint_if_due(house, house.held);
         self.scrub_step(house);
+        // Nothing that an append waits for is known to come without being told;
+        // should it, then a second is lost and not the log.
+        self.room.notify_waiters();
         if std::mem::take(&mut house.space_freed) {
             self.serve_log(house);
         }
@@ -361,6 +365,8 @@ impl Engine {
             last_lsn: Lsn(lsn.get() - 1),
             data_end,
         });
+        // The append that came here may yet find no space in the new file.
+        self.wake_writer(gathering);
         self.ask_for_maintenance();
         Ok(())
     }

@@ -17,6 +17,7 @@
 //! - What is written into a file was never written by another incarnation.
 //! - No lock is held across I/O.
 
+mod append;
 mod checkpoint;
 mod deletion;
 mod durable;
@@ -40,6 +41,7 @@ mod sources;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod wait;
 mod watch;
 mod writer;
 
@@ -51,29 +53,19 @@ use std::{
     },
 };
 
-use millrace_log::{
-    batch::{self, BatchHeader},
-    partition::{Admission, AdmitError},
-};
-use millrace_types::{
-    ErrorKind, Incarnation, Lsn, Offset, PartitionId, Timestamp, TopicId, TopicPartition,
-};
+use millrace_types::{Incarnation, Lsn, PartitionId, Timestamp, TopicId, TopicPartition};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch as signal};
 
+pub use append::{AppendError, Appended, Class};
 pub use partition::{Offsets, Partition, Quarantined};
 pub use reader::{Read, ReadError};
 pub use recovery::{OpenError, OpenRequest, Opened, Synced};
 pub use stats::{EngineStats, Figures, LATENCY_BOUNDS};
 pub use watch::Watch;
 
-use self::{
-    durable::Durable,
-    files::Files,
-    gather::{Gather, Refused, Stamp},
-};
+use self::{durable::Durable, files::Files, gather::Gather};
 use crate::{
-    blocks::BlockWriter,
     cache::BlockCache,
     disk::{Disk, DiskError, DiskLock},
     env::{Bell, Env},
@@ -159,67 +151,6 @@ pub trait HiddenState: Send + Sync + 'static {
 #[error("the log has ended after a failed write; it is being recovered")]
 pub struct Ended;
 
-/// Where an append will stand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Appended {
-    /// Offset of its first record.
-    pub base_offset: Offset,
-    /// When it was appended.
-    pub append_time: Timestamp,
-    /// It is durable once this frame is.
-    pub lsn: Lsn,
-    /// The batch was there already: a producer's retry.
-    pub duplicate: bool,
-}
-
-/// Why an append was refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AppendError {
-    /// The producer's sequence or epoch does not fit.
-    #[error(transparent)]
-    Admit(#[from] AdmitError),
-    /// The disk is full but for the reserve.
-    #[error("the disk of the data directory is full; produce resumes when space is free")]
-    StorageFull,
-    /// The end of this partition is unknown after corruption.
-    #[error(
-        "the end of partition {0} cannot be proven after corruption; restore its log file \
-         from a backup"
-    )]
-    EndUnproven(TopicPartition),
-    /// No room to remember another producer.
-    #[error("as many producers are active as producers_max allows; retry, or raise it")]
-    ProducersFull,
-    /// The topic is gone.
-    #[error("the topic is deleted")]
-    Deleted,
-    /// The incarnation is over.
-    #[error(transparent)]
-    Ended(#[from] Ended),
-}
-
-impl AppendError {
-    /// What the caller can do about it.
-    #[must_use]
-    pub fn kind(&self) -> ErrorKind {
-        match self {
-            Self::Admit(error) => error.kind(),
-            Self::StorageFull | Self::ProducersFull | Self::Ended(_) => ErrorKind::Unavailable,
-            Self::EndUnproven(_) => ErrorKind::Corrupt,
-            Self::Deleted => ErrorKind::NotFound,
-        }
-    }
-}
-
-/// Who appends: the server's own records may use the last of the space.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
-    /// Clients' records.
-    Client,
-    /// Records without which nothing could be deleted.
-    Internal,
-}
-
 /// Bytes at the end of the allocated log that only internal records may use.
 const INTERNAL_BYTES: u64 = 1 << 20;
 /// Whether a file of the data directory belongs to the log.
@@ -234,10 +165,6 @@ fn pending_capacity(options: &EngineOptions) -> usize {
     let pending = usize::try_from(options.pending_bytes_max).unwrap_or(usize::MAX / 4);
     pending.saturating_mul(2).saturating_add(16 << 20)
 }
-
-/// Extents in one file before it is sealed early: bounds its footer, and the
-/// memory that gathers it.
-const FILE_EXTENTS_MAX: usize = 1 << 17;
 
 /// One incarnation of the log.
 pub struct Engine {
@@ -319,188 +246,6 @@ impl Engine {
     #[must_use]
     pub fn hidden_partition(&self, topic: TopicId) -> Arc<Partition> {
         self.open_partition(TopicPartition::new(topic, PartitionId(0)))
-    }
-
-    /// Appends one checked batch. Returns as soon as it has its offset; it is
-    /// durable, and readable, once [`Self::durable`] says so of its frame.
-    /// Waits only while too much is gathered already.
-    ///
-    /// `stamp_time` makes the append time the batch's timestamp.
-    ///
-    /// # Errors
-    /// See [`AppendError`].
-    pub async fn append(
-        &self,
-        partition: &Arc<Partition>,
-        header: &BatchHeader,
-        batch: &[u8],
-        class: Class,
-        stamp_time: bool,
-    ) -> Result<Appended, AppendError> {
-        loop {
-            let room = self.room.notified();
-            tokio::pin!(room);
-            room.as_mut().enable();
-            match self.try_append(partition, header, batch, class, stamp_time) {
-                Ok(appended) => return Ok(appended),
-                Err(TryAppendError::Refused(error)) => return Err(error),
-                Err(TryAppendError::Behind) => room.await,
-            }
-        }
-    }
-
-    /// Appends records to a hidden partition as one batch. What clients cause
-    /// is of their class, so that it leaves the reserve to deletion.
-    ///
-    /// # Errors
-    /// See [`AppendError`].
-    pub async fn append_hidden(
-        &self,
-        topic: TopicId,
-        records: &[Vec<u8>],
-        class: Class,
-    ) -> Result<Lsn, AppendError> {
-        let partition = self.hidden_partition(topic);
-        let (header, bytes) = self.batch_of(records);
-        let appended = self.append(&partition, &header, &bytes, class, false).await?;
-        Ok(appended.lsn)
-    }
-
-    /// One batch of these values.
-    fn batch_of(&self, records: &[Vec<u8>]) -> (BatchHeader, Vec<u8>) {
-        let mut builder = batch::BatchBuilder::new(self.env.wall());
-        for record in records {
-            builder.record(0, None, Some(record), &[]);
-        }
-        let bytes = builder.build();
-        match BatchHeader::parse(&bytes) {
-            Ok(header) => (header, bytes),
-            Err(error) => unreachable!("a batch of our own parses: {error}"),
-        }
-    }
-
-    fn try_append(
-        &self,
-        partition: &Arc<Partition>,
-        header: &BatchHeader,
-        batch: &[u8],
-        class: Class,
-        stamp_time: bool,
-    ) -> Result<Appended, TryAppendError> {
-        let mut held = self.gather.lock();
-        let gathering = &mut *held;
-        if gathering.ended {
-            return Err(TryAppendError::Refused(Ended.into()));
-        }
-        self.make_room(gathering, batch.len(), class)?;
-        let gather = &mut gathering.gather;
-        let append_time = gather.append_time(self.env.wall());
-        let mut core = partition.lock();
-        if core.deleted {
-            return Err(AppendError::Deleted.into());
-        }
-        if core.end_unproven {
-            return Err(AppendError::EndUnproven(partition.id()).into());
-        }
-        let known = header.producer.is_none_or(|producer| core.state.knows_producer(producer.id));
-        if !known && self.producers.load(Ordering::Relaxed) >= self.options.producers_max {
-            self.stats.producers_refused.fetch_add(1, Ordering::Relaxed);
-            return Err(AppendError::ProducersFull.into());
-        }
-        let admission =
-            core.state.admit(header, gather.lsn(), append_time).map_err(AppendError::from)?;
-        drop(core);
-        let (base_offset, leader_epoch, append_time) = match admission {
-            Admission::Append { base_offset, leader_epoch, append_time } => {
-                (base_offset, leader_epoch, append_time)
-            }
-            Admission::Duplicate { base_offset, append_time, lsn } => {
-                return Ok(Appended { base_offset, append_time, lsn, duplicate: true });
-            }
-        };
-        if !known {
-            self.producers.fetch_add(1, Ordering::Relaxed);
-        }
-        let stamp = Stamp { base_offset, leader_epoch, append_time };
-        if stamp_time {
-            let mut copy = batch.to_vec();
-            let stamped = batch::stamp_append_time(&mut copy, append_time);
-            assert!(stamped.is_ok(), "a checked batch takes its time");
-            let header = BatchHeader { max_timestamp: append_time, ..*header };
-            gather.push(partition, &header, &copy, &stamp);
-        } else {
-            gather.push(partition, header, batch, &stamp);
-        }
-        let lsn = gather.lsn();
-        if gathering.writer_waits {
-            gathering.writer_waits = false;
-            self.work.ring();
-        }
-        Ok(Appended { base_offset, append_time, lsn, duplicate: false })
-    }
-
-    /// Makes sure that the gathering frame takes `len` bytes more: goes on in
-    /// the next file where this one is done, seals a frame that is full, takes
-    /// memory, and checks that the disk has allocated the space.
-    fn make_room(
-        &self,
-        gathering: &mut Gathering,
-        len: usize,
-        class: Class,
-    ) -> Result<(), TryAppendError> {
-        if gathering.gather.pending_bytes() > self.options.pending_bytes_max {
-            return Err(TryAppendError::Behind);
-        }
-        if gathering.gather.front_is_full() {
-            self.seal(gathering).map_err(|Refused::Behind| TryAppendError::Behind)?;
-        }
-        if gathering.gather.is_empty() && self.is_file_done(&gathering.gather) {
-            self.next_file(gathering, class)?;
-        }
-        let end = gathering.gather.end_with(len);
-        let limit = match class {
-            Class::Client => INTERNAL_BYTES,
-            Class::Internal => 0,
-        };
-        let reserved = gathering.gather.file().reserved();
-        if end + limit > reserved {
-            return Err(self.wait_for_space(end + INTERNAL_BYTES, class));
-        }
-        if end * 2 > reserved && reserved < self.options.file_bytes {
-            self.ask_to_grow(end + INTERNAL_BYTES, false);
-        }
-        gathering
-            .gather
-            .make_room(len, || self.take_block())
-            .map_err(|Refused::Behind| TryAppendError::Behind)
-    }
-
-    /// Asks for space. Clients are refused at once on a full disk; the server's
-    /// own records may use the reserve.
-    fn wait_for_space(&self, bytes: u64, class: Class) -> TryAppendError {
-        let internal = class == Class::Internal;
-        self.ask_to_grow(bytes, internal);
-        let full = self.stats.space_exhausted.load(Ordering::Acquire);
-        if full && (!internal || self.reserve_gone.load(Ordering::Acquire)) {
-            AppendError::StorageFull.into()
-        } else {
-            TryAppendError::Behind
-        }
-    }
-
-    fn is_file_done(&self, gather: &Gather) -> bool {
-        gather.end_with(0) >= self.options.file_bytes
-            || gather.file_extents.len() >= FILE_EXTENTS_MAX
-    }
-
-    /// Ends the frame being gathered; the writer finds it among the sealed.
-    fn seal(&self, gathering: &mut Gathering) -> Result<(), Refused> {
-        gathering.gather.seal(self.env.wall(), || self.take_block())
-    }
-
-    /// A block to gather into: a free one, or one that leaves the cache.
-    fn take_block(&self) -> Option<BlockWriter> {
-        self.cache.take()
     }
 
     /// Resolves once `lsn` is durable.
@@ -595,17 +340,5 @@ impl Engine {
         self.files.all().iter().fold((0, 0), |(total, live), file| {
             (total + file.reserved().max(file.data_end()), live + file.live())
         })
-    }
-}
-
-enum TryAppendError {
-    /// Room comes as the writer goes on.
-    Behind,
-    Refused(AppendError),
-}
-
-impl From<AppendError> for TryAppendError {
-    fn from(error: AppendError) -> Self {
-        Self::Refused(error)
     }
 }

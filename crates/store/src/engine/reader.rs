@@ -7,6 +7,7 @@
 
 use std::{
     ops::ControlFlow,
+    pin::pin,
     sync::{Arc, atomic::Ordering},
 };
 
@@ -23,6 +24,7 @@ use super::{
     Engine, OnCorruption,
     files::LogFile,
     partition::{Offsets, Partition, Quarantined},
+    wait::first_of,
 };
 use crate::{
     BLOCK,
@@ -39,8 +41,11 @@ const READ_AHEAD_BLOCKS: u64 = 4;
 /// entry away or a file gone.
 const PLANS_MAX: usize = 1 << 10;
 
+/// How long a read waits for memory, in milliseconds.
+const MEMORY_WAIT_MS: u64 = 5000;
+
 /// What was read.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Read {
     /// The partition's offsets when it was read.
     pub offsets: Offsets,
@@ -78,7 +83,10 @@ pub enum ReadError {
     /// The topic is gone.
     #[error("the topic is deleted")]
     Deleted,
-    /// No memory is free, or the disk failed to read.
+    /// Other readers hold all the memory that reading may take.
+    #[error("no memory is free for reading; slower readers hold it")]
+    NoMemory,
+    /// The disk failed to read.
     #[error("the records cannot be read now: {0}")]
     Unavailable(String),
 }
@@ -91,7 +99,7 @@ impl ReadError {
             Self::OutOfRange(_) => ErrorKind::Invalid,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::Deleted => ErrorKind::NotFound,
-            Self::Unavailable(_) => ErrorKind::Unavailable,
+            Self::NoMemory | Self::Unavailable(_) => ErrorKind::Unavailable,
         }
     }
 
@@ -145,8 +153,46 @@ impl Engine {
         committed: bool,
     ) -> Result<Read, ReadError> {
         let wanted = Wanted { from, bytes_max, at_least_one, committed };
+        match self.try_read(partition, wanted).await {
+            Err(ReadError::NoMemory) if at_least_one => {
+                self.read_patiently(partition, wanted).await
+            }
+            // Others of the same request have something already.
+            Err(ReadError::NoMemory) => {
+                Ok(Read { offsets: partition.offsets(), ..Read::default() })
+            }
+            done => done,
+        }
+    }
+
+    /// Reads when slower readers have let go of memory, or fails for the lack
+    /// of it after a while.
+    async fn read_patiently(
+        self: &Arc<Self>,
+        partition: &Arc<Partition>,
+        wanted: Wanted,
+    ) -> Result<Read, ReadError> {
+        let memory = self.cache.pool().wait();
+        let deadline = self.env.monotonic_ms() + MEMORY_WAIT_MS;
+        let mut over = self.env.sleep_until(deadline);
+        loop {
+            let mut returned = pin!(memory.returned());
+            returned.as_mut().enable();
+            let done = self.try_read(partition, wanted).await;
+            if done != Err(ReadError::NoMemory) || self.env.monotonic_ms() >= deadline {
+                return done;
+            }
+            first_of(returned, over.as_mut()).await;
+        }
+    }
+
+    async fn try_read(
+        self: &Arc<Self>,
+        partition: &Arc<Partition>,
+        wanted: Wanted,
+    ) -> Result<Read, ReadError> {
         if let Plan::Slices(offsets, slices) = self.plan(partition, wanted)?
-            && let Some(read) = self.cached(offsets, &slices)
+            && let Some(read) = self.cached(offsets, &slices)?
         {
             return Ok(read);
         }
@@ -300,23 +346,36 @@ impl Engine {
         Ok(Plan::Slices(offsets, slices))
     }
 
-    /// All of the slices, if the cache has them. What read-ahead brought from
-    /// the disk was not looked at yet: where it is not sound, the way by
-    /// [`Self::fetch`] says so.
-    fn cached(&self, offsets: Offsets, slices: &[Located]) -> Option<Read> {
+    /// All of the slices, if the cache has them; fewer where readers hold as
+    /// much as they may. What read-ahead brought from the disk was not looked
+    /// at yet: where it is not sound, the way by [`Self::fetch`] says so.
+    fn cached(&self, offsets: Offsets, slices: &[Located]) -> Result<Option<Read>, ReadError> {
         let mut read = Read { offsets, ..Read::default() };
         let mut held: Option<(BlockKey, Block)> = None;
         for slice in slices {
+            if !self.may_hand_out(&read)? {
+                break;
+            }
             let before = read.records.len();
-            let unverified =
-                self.cut_out(slice, &mut held, |key| self.cache.get(key), &mut read.records)?;
-            if unverified && !is_sound(&slice.entry, read.records.get(before..)?) {
-                return None;
+            let get = |key| self.cache.get(key);
+            let Some(unverified) = self.cut_out(slice, &mut held, get, &mut read.records) else {
+                return Ok(None);
+            };
+            let pieces = read.records.get(before..).unwrap_or_default();
+            if unverified && !is_sound(&slice.entry, pieces) {
+                return Ok(None);
             }
             read.bytes += slice.entry.len as usize;
             read.batches += 1;
         }
-        Some(read)
+        Ok(Some(read))
+    }
+
+    /// Whether one more batch may be given to a reader. A batch that is begun
+    /// is given whole.
+    fn may_hand_out(&self, read: &Read) -> Result<bool, ReadError> {
+        let may = self.cache.may_pin();
+        if !may && read.batches == 0 { Err(ReadError::NoMemory) } else { Ok(may) }
     }
 
     /// Appends the bytes of one batch, as they lie in blocks, and tells whether
@@ -358,6 +417,9 @@ impl Engine {
         let mut read = Read { offsets, ..Read::default() };
         let mut held = None;
         for slice in slices {
+            if !self.may_hand_out(&read)? {
+                break;
+            }
             let mut pieces = Vec::new();
             let mut failed = None;
             let Some(file) = self.files.get(slice.file) else {
@@ -430,7 +492,7 @@ impl Engine {
             self.cache.insert_cold(key, writer.share());
             first.get_or_insert_with(|| writer.share());
         }
-        first.ok_or_else(|| ReadError::Unavailable("no memory is free for reading".into()))
+        first.ok_or(ReadError::NoMemory)
     }
 
     /// Brings the index entries of one file and partition back to memory.

@@ -4,6 +4,7 @@
 mod checkpoints;
 mod crashes;
 mod measure;
+mod memory;
 mod rewriting;
 mod space;
 

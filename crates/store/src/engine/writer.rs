@@ -22,7 +22,7 @@ use millrace_types::{Lsn, Timestamp, TopicId, TopicPartition};
 use super::{
     Engine, Flush, Gathering,
     files::LogFile,
-    gather::{Frame, Refused},
+    gather::{Frame, NoMemory},
 };
 use crate::{
     aligned::AlignedBuffer,
@@ -44,7 +44,8 @@ pub(super) struct Finished {
 const MARK_AFTER: Duration = Duration::from_secs(1);
 /// So much waiting is worth a commit, whatever the meter says.
 const COMMIT_BYTES: u64 = 1 << 20;
-/// With `flush=os`, the log is synced behind the acknowledgements this often.
+/// With `flush=os`, the log is synced behind the acknowledgements this often,
+/// at least.
 const LAZY_SYNC_BYTES: u64 = 64 << 20;
 
 /// What the writer remembers from step to step.
@@ -132,7 +133,7 @@ impl Engine {
         let sealed = {
             let mut gathering = self.gather.lock();
             let fits = gathering.gather.end_with(0) <= gathering.gather.file().reserved();
-            fits && self.seal(&mut gathering) != Err(Refused::Behind)
+            fits && self.seal(&mut gathering) != Err(NoMemory)
         };
         if sealed {
             self.write_step(state);
@@ -189,7 +190,11 @@ impl Engine {
         state.unsynced_bytes += bytes;
         match self.options.flush {
             Flush::Fsync => self.sync(file, end, state),
-            Flush::Os => self.sync_lazily(state, LAZY_SYNC_BYTES),
+            Flush::Os => {
+                // Recovery takes what is not synced into memory, all at once.
+                let memory = self.cache.pool().usage().capacity as u64;
+                self.sync_lazily(state, LAZY_SYNC_BYTES.min(memory / 4))
+            }
         }
     }
 
