@@ -130,14 +130,16 @@ impl Engine {
         if !state.unmarked {
             return;
         }
-        let sealed = {
+        let mark = {
             let mut gathering = self.gather.lock();
+            let mark = gathering.gather.lsn();
             let fits = gathering.gather.end_with(0) <= gathering.gather.file().reserved();
-            fits && self.seal(&mut gathering) != Err(NoMemory)
+            (fits && self.seal(&mut gathering) != Err(NoMemory)).then_some(mark)
         };
-        if sealed {
+        if let Some(mark) = mark {
             self.write_step(state);
-            state.unmarked = false;
+            // What came in behind the mark is synced with it, and not named.
+            state.unmarked = self.durable.reached() > mark;
         }
     }
 
