@@ -115,8 +115,10 @@ fn drain(state: &mut State) -> Vec<u32> {
     changed
         .into_iter()
         .filter(|entry| {
-            // Unmark first: a change from here on is told by the next call.
-            entry.marked.store(false, Ordering::Release);
+            // Unmark first: a change from here on is told by the next call. By
+            // a swap, so that what came before the last change is seen by who
+            // looks at the partition now, whatever guards it.
+            entry.marked.swap(false, Ordering::AcqRel);
             !entry.removed.load(Ordering::Acquire)
         })
         .map(|entry| entry.token)
