@@ -23,7 +23,7 @@ use std::{
 
 use millrace_log::{
     checkpoint::HiddenRecord,
-    frame::{self, Extent, FileHeader, FileKind, Footer, FooterInfo, TRAILER_LEN, Trailer},
+    frame::{self, Extent, FileHeader, FileKind, Footer, TRAILER_LEN, Trailer},
 };
 use millrace_types::{
     FileId, Incarnation, Lsn, Offset, PartitionId, Timestamp, TopicId, TopicPartition,
@@ -43,7 +43,7 @@ use super::{
     replay::replay,
     restore,
     scan::{self, ExtentBytes},
-    sources::{Found, Source, clean_names, find_sources, next_file_id},
+    sources::{Found, Source, clean_names, find_gaps, find_sources, next_file_id},
     writer::WriterState,
 };
 use crate::{
@@ -139,6 +139,7 @@ impl Engine {
         let Found { mut sources, superseded } = find_sources(disk, &request, &names, &base)?;
         let next_file = next_file_id(&names).max(base.last_file() + 1);
         let copied = settle(&mut sources, &request.synced, base.lsn())?;
+        find_gaps(&mut sources, base.lsn())?;
         let frames_copied = copied.frames;
 
         let engine = Arc::new(build(request, next_file, &copied)?);
@@ -232,21 +233,18 @@ impl Engine {
         let mut changed = false;
         let mut unused = BTreeSet::new();
         for source in sources.iter_mut().filter(|source| holed || source.holes.is_empty()) {
-            let Some(dead) = source.dead.take() else { continue };
+            if source.dead.is_none() {
+                continue;
+            }
             changed = true;
-            let (Some(first), Some(last)) = (dead.frames.first(), dead.frames.last()) else {
+            let info = source.info();
+            source.dead = None;
+            let Some(info) = info else {
                 // Nothing of it counts: it was made ready and never used, or
                 // all of it was copied.
                 self.disk.unlink(&source.file.name)?;
                 unused.insert(source.file.id);
                 continue;
-            };
-            let info = FooterInfo {
-                file: source.file.id,
-                incarnation: source.incarnation,
-                data_end: last.header.end(),
-                first_lsn: first.header.lsn,
-                last_lsn: last.header.lsn,
             };
             let mut extents = source.extents.clone();
             extents.sort_by_key(Extent::order);

@@ -36,7 +36,7 @@ pub(super) struct Source {
     /// Set where the file has no footer yet.
     pub(super) dead: Option<Dead>,
     /// The first frame, as the file's header says.
-    header_lsn: Option<Lsn>,
+    pub(super) header_lsn: Option<Lsn>,
 }
 
 /// A file whose writer died.
@@ -176,6 +176,71 @@ fn check_whole(sources: &[Source], base: &Base) -> Result<(), OpenError> {
         }
     }
     Ok(())
+}
+
+/// Finds frames that are gone although files behind them are there: numbers
+/// have no gap, and a file is synced before the next one's first frame. Where
+/// a file ends short of them that is a hole at its end; where no file can have
+/// held them the log is refused. To be called once it is settled which frames
+/// count; `covered` is the last one that the checkpoint stands for.
+pub(super) fn find_gaps(sources: &mut [Source], covered: Lsn) -> Result<(), OpenError> {
+    let mut last = covered;
+    let mut short: Option<&mut Source> = None;
+    for source in sources {
+        let Some((first, end)) = source.range() else {
+            if source.header_lsn.is_some() {
+                short = Some(source);
+            }
+            continue;
+        };
+        if first > last.next() {
+            if source.holes.first().is_some_and(|hole| hole.before == first) {
+                // Its own first frames are rotten, and its header too.
+                source.header_lsn = Some(last.next());
+            } else if let Some(short) = short {
+                short.holes.push(Hole { byte: short.end(), before: first });
+            } else {
+                return Err(OpenError::Missing {
+                    what: format!("the log file with frame {}", last.next()),
+                    why: format!("the log goes on with frame {first} in {}", source.file.name),
+                });
+            }
+        }
+        last = last.max(end);
+        short = source.dead.is_some().then_some(source);
+    }
+    Ok(())
+}
+
+impl Source {
+    /// Its first and last frame, where any counts.
+    fn range(&self) -> Option<(Lsn, Lsn)> {
+        let Some(dead) = &self.dead else {
+            return Some((self.file.first_lsn(), self.file.last_lsn()));
+        };
+        let (first, last) = (dead.frames.first()?, dead.frames.last()?);
+        Some((self.header_lsn.unwrap_or(first.header.lsn), last.header.lsn))
+    }
+
+    /// Where the frames of a dead file end.
+    fn end(&self) -> u64 {
+        let last = self.dead.as_ref().and_then(|dead| dead.frames.last());
+        last.map_or(BLOCK as u64, |last| last.header.end())
+    }
+
+    /// What the footer of a dead file has to say, with what is lost at its
+    /// end; `None` where nothing in it counts.
+    pub(super) fn info(&self) -> Option<FooterInfo> {
+        let frames = self.dead.as_ref().map_or(&[][..], |dead| &dead.frames);
+        let lost = self.holes.last().map(|hole| Lsn(hole.before.get().saturating_sub(1)));
+        Some(FooterInfo {
+            file: self.file.id,
+            incarnation: self.incarnation,
+            data_end: self.end(),
+            first_lsn: self.header_lsn.or_else(|| Some(frames.first()?.header.lsn))?,
+            last_lsn: frames.last().map(|last| last.header.lsn).max(lost)?,
+        })
+    }
 }
 
 /// Refuses files of another format or another directory. A header that is not

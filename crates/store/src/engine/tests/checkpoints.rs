@@ -1,6 +1,7 @@
 //! What a start reads, and what it refuses.
 
 use super::{super::OpenError, *};
+use crate::disk::{Access, Mode};
 
 /// A world with two checkpoints and sealed files behind them.
 fn with_checkpoints() -> World {
@@ -280,4 +281,50 @@ fn a_checkpoint_proves_an_end_that_the_log_lost() {
     world.engine.all_opened().unwrap();
     assert!(matches!(world.read(0, before).unwrap_err(), ReadError::Corrupt { .. }));
     assert_eq!(world.read(0, end).unwrap(), ["after"]);
+}
+
+/// A world whose second youngest sealed file holds the only batch of a
+/// partition, and that file's name.
+fn with_a_batch_between() -> (World, String) {
+    let mut world = World::small_files();
+    world.put(0, &["before"]);
+    world.seal_file(0);
+    world.put(1, &["between"]);
+    let at = world.locate(1, 0);
+    let name = world.engine.files.get(at.file).unwrap().name.clone();
+    world.seal_file(0);
+    world.put(0, &["behind"]);
+    (world, name)
+}
+
+#[test]
+fn a_file_cut_short_is_a_hole_that_its_successor_proves() {
+    for left in [1, 2, 5] {
+        let (mut world, name) = with_a_batch_between();
+        let end = world.high_watermark(0);
+        let handle = world.disk.open(&name, Access::ReadWrite, Mode::Direct).unwrap();
+        handle.set_length(left * 4096).unwrap();
+        handle.sync().unwrap();
+        for crash in [POWER_CUT, Crash::Kill, POWER_CUT] {
+            world.crash(crash);
+            world.engine.all_opened().unwrap();
+            let gone = world.partition(0).quarantined();
+            assert!(!gone.is_empty(), "{left} blocks: nothing is told");
+            assert_eq!(world.read(0, 0).unwrap()[0], "before");
+            let corrupt = world.read(0, gone[0].first.get()).unwrap_err();
+            assert!(matches!(corrupt, ReadError::Corrupt { .. }), "{corrupt}");
+            assert_eq!(world.high_watermark(0), end);
+            assert_eq!(world.read(0, end - 1).unwrap(), ["behind"]);
+        }
+    }
+}
+
+#[test]
+fn a_log_with_a_file_gone_from_its_midst_is_refused() {
+    let (mut world, name) = with_a_batch_between();
+    world.disk = world.disk.crash(Crash::Kill);
+    world.lock = Arc::new(world.disk.lock().unwrap());
+    world.disk.unlink(&name).unwrap();
+    let refused = world.reopen(Synced::new()).unwrap_err();
+    assert!(matches!(refused, OpenError::Missing { .. }), "{refused}");
 }
