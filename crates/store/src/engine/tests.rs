@@ -3,6 +3,8 @@
 
 mod checkpoints;
 mod crashes;
+mod ending;
+mod hidden;
 mod measure;
 mod memory;
 mod rewriting;
@@ -20,9 +22,10 @@ use millrace_types::{
     TopicPartition,
 };
 
+use self::hidden::Chain;
 use super::{
-    AppendError, Appended, Class, Engine, EngineOptions, Flush, OpenRequest, Partition, ReadError,
-    Synced, writer::WriterState,
+    AppendError, Appended, Class, Engine, EngineOptions, Flush, HiddenState, OpenRequest,
+    Partition, ReadError, Synced, writer::WriterState,
 };
 use crate::{
     disk::{
@@ -41,6 +44,8 @@ struct World {
     disk: MemDisk,
     lock: Arc<DiskLock>,
     engine: Arc<Engine>,
+    /// The state of the hidden topic [`TopicId::GROUPS`].
+    chain: Arc<Chain>,
     writer: WriterState,
     incarnation: u64,
     options: EngineOptions,
@@ -54,8 +59,10 @@ impl World {
     fn with(options: EngineOptions, disk: MemDisk) -> Self {
         let env = TestEnv::new(1);
         let lock = Arc::new(disk.lock().unwrap());
-        let engine = open(&env, &disk, &lock, &options, 1, Synced::new()).unwrap();
-        Self { env, disk, lock, engine, writer: WriterState::default(), incarnation: 1, options }
+        let chain = Arc::new(Chain::default());
+        let engine = open(&env, &disk, &lock, &options, (1, &chain), Synced::new()).unwrap();
+        let writer = WriterState::default();
+        Self { env, disk, lock, engine, chain, writer, incarnation: 1, options }
     }
 
     fn small_files() -> Self {
@@ -72,8 +79,9 @@ impl World {
 
     fn reopen(&mut self, synced: Synced) -> Result<(), super::OpenError> {
         self.incarnation += 1;
-        self.engine =
-            open(&self.env, &self.disk, &self.lock, &self.options, self.incarnation, synced)?;
+        self.chain = Arc::default();
+        let of = (self.incarnation, &self.chain);
+        self.engine = open(&self.env, &self.disk, &self.lock, &self.options, of, synced)?;
         self.writer = WriterState::default();
         Ok(())
     }
@@ -206,10 +214,10 @@ fn open(
     disk: &MemDisk,
     lock: &Arc<DiskLock>,
     options: &EngineOptions,
-    incarnation: u64,
+    of: (u64, &Arc<Chain>),
     synced: Synced,
 ) -> Result<Arc<Engine>, super::OpenError> {
-    open_all(env, disk, lock, options, incarnation, synced).map(|opened| opened.engine)
+    open_with(env, disk, lock, options, of, synced).map(|opened| opened.engine)
 }
 
 fn open_all(
@@ -220,6 +228,18 @@ fn open_all(
     incarnation: u64,
     synced: Synced,
 ) -> Result<super::Opened, super::OpenError> {
+    open_with(env, disk, lock, options, (incarnation, &Arc::default()), synced)
+}
+
+fn open_with(
+    env: &TestEnv,
+    disk: &MemDisk,
+    lock: &Arc<DiskLock>,
+    options: &EngineOptions,
+    (incarnation, chain): (u64, &Arc<Chain>),
+    synced: Synced,
+) -> Result<super::Opened, super::OpenError> {
+    let chain: Arc<dyn HiddenState> = Arc::clone(chain) as _;
     Engine::open(OpenRequest {
         env: Arc::new(env.clone()),
         disk: Arc::new(disk.clone()),
@@ -228,7 +248,7 @@ fn open_all(
         incarnation: Incarnation(incarnation),
         log_id: [5; 16],
         catalog_is_new: incarnation == 1,
-        hidden: BTreeMap::new(),
+        hidden: BTreeMap::from([(TopicId::GROUPS, chain)]),
         synced,
     })
 }
@@ -463,7 +483,8 @@ fn files_beside_a_new_catalog_are_refused() {
     world.put(0, &["a"]);
     let disk = world.disk.crash(POWER_CUT);
     let lock = Arc::new(disk.lock().unwrap());
-    let refused = open(&world.env, &disk, &lock, &world.options, 1, Synced::new()).err().unwrap();
+    let refused =
+        open_all(&world.env, &disk, &lock, &world.options, 1, Synced::new()).err().unwrap();
     assert!(matches!(refused, super::OpenError::CatalogLost(_)));
 }
 

@@ -10,6 +10,8 @@ struct Told {
     /// Acknowledged texts of each partition, by offset.
     texts: [Vec<String>; 3],
     log_starts: [i64; 3],
+    /// Acknowledged links of the chain.
+    links: u64,
 }
 
 impl Told {
@@ -33,6 +35,10 @@ impl Told {
                 world.move_log_start(number, end - 1).ok()?;
                 self.log_starts[at] = self.log_starts[at].max(end - 1);
             }
+            7..9 => {
+                world.link(self.links).ok()?;
+                self.links += 1;
+            }
             _ => {
                 world.env.advance(11_000);
                 world.engine.maintain_step();
@@ -42,6 +48,8 @@ impl Told {
     }
 
     fn check(&self, world: &World, context: &str) {
+        let links = world.chain.links(context);
+        assert!(links >= self.links, "{context}: {links} of {} links are left", self.links);
         for number in 0..3u32 {
             let at = usize::try_from(number).unwrap();
             let offsets = world.partition(number).offsets();
@@ -61,6 +69,7 @@ impl Told {
 
     /// Takes over what was not acknowledged and is there.
     fn look(&mut self, world: &World) {
+        self.links = world.chain.links("now");
         for number in 0..3u32 {
             let at = usize::try_from(number).unwrap();
             let start = world.partition(number).offsets().log_start.get();
