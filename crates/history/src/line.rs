@@ -122,6 +122,34 @@ struct Line<'a> {
     text: Option<Text<'a>>,
 }
 
+/// What the order of files needs of a line, read without the rest.
+#[derive(Deserialize)]
+pub(crate) struct Peek {
+    pub(crate) time: u64,
+    event: Name,
+}
+
+impl Peek {
+    pub(crate) fn line(line: &[u8]) -> Result<Self, FormatError> {
+        Ok(serde_json::from_slice(line)?)
+    }
+
+    /// Whether it begins an operation.
+    pub(crate) fn is_invocation(&self) -> bool {
+        matches!(
+            self.event,
+            Name::Send
+                | Name::Poll
+                | Name::Commit
+                | Name::FetchCommits
+                | Name::DeleteGroup
+                | Name::ListOffsets
+                | Name::DeleteRecords
+                | Name::DeleteTopic
+        )
+    }
+}
+
 /// Reads one line, without or with its line end.
 ///
 /// # Errors

@@ -19,6 +19,33 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run the server until SIGTERM or Ctrl-C.
     Serve(ServeArgs),
+    /// Histories of what clients did and saw
+    #[command(subcommand)]
+    History(HistoryCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum HistoryCommand {
+    /// Look for what a log that keeps its promises can't have answered. Exits with 0 where there is
+    /// nothing of the kind, 1 where there is, 2 where the files are no history
+    Check(HistoryCheckArgs),
+}
+
+/// The files are one history, merged by time; docs/history.md is the format.
+#[derive(Debug, Args)]
+pub(crate) struct HistoryCheckArgs {
+    /// JSON lines
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Take offsets without a record for anomalies: no transactions, no compaction
+    #[arg(long)]
+    pub(crate) dense: bool,
+    /// How many anomalies of each kind to show
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) show: u64,
 }
 
 /// Every flag is a setting, which a file or the environment can give too.

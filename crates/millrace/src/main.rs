@@ -9,6 +9,7 @@ mod cli;
 mod endpoints;
 mod env;
 mod files_open;
+mod history;
 mod http;
 mod logging;
 mod serve;
@@ -21,12 +22,21 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
-    let cli::Cli { command: cli::Command::Serve(args) } = cli::Cli::parse();
-    match serve::run(args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("millrace: {error}");
-            ExitCode::from(error.exit_code())
-        }
+    match cli::Cli::parse().command {
+        cli::Command::Serve(args) => match serve::run(args) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("millrace: {error}");
+                ExitCode::from(error.exit_code())
+            }
+        },
+        cli::Command::History(cli::HistoryCommand::Check(args)) => match history::check(&args) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::from(1),
+            Err(error) => {
+                eprintln!("millrace: {error}");
+                ExitCode::from(2)
+            }
+        },
     }
 }

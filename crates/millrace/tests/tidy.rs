@@ -25,7 +25,16 @@ const EDGES: &[(&str, &[&str])] = &[
     ("millrace-kafka", &["millrace-types", "millrace-broker"]),
     // What proves the others knows none of them.
     ("millrace-history", &[]),
-    ("millrace", &["millrace-types", "millrace-store", "millrace-broker", "millrace-kafka"]),
+    (
+        "millrace",
+        &[
+            "millrace-types",
+            "millrace-store",
+            "millrace-broker",
+            "millrace-kafka",
+            "millrace-history",
+        ],
+    ),
 ];
 
 /// The pure crates bring in nothing that could do I/O or wait.
