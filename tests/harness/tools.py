@@ -1,6 +1,8 @@
-"""Kafka's own command line tools, as their scripts start them."""
+"""Kafka's own command line tools, as their scripts start them: for tests, and for people by `tests/tool`."""
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 from harness.clients import JAVA_SHORT
@@ -10,6 +12,8 @@ CLASSES = {
     "topics": "org.apache.kafka.tools.TopicCommand",
     "configs": "kafka.admin.ConfigCommand",
     "consumer-groups": "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
+    "console-producer": "org.apache.kafka.tools.ConsoleProducer",
+    "console-consumer": "org.apache.kafka.tools.consumer.ConsoleConsumer",
     "get-offsets": "org.apache.kafka.tools.GetOffsetShell",
     "verifiable-producer": "org.apache.kafka.tools.VerifiableProducer",
     "verifiable-consumer": "org.apache.kafka.tools.VerifiableConsumer",
@@ -40,3 +44,10 @@ def kafka(tool: str, *args, fails: bool = False, seconds: float = 60) -> str:
 def start(tool: str, *args, log: Path) -> Process:
     """Starts a tool that runs until it is told to stop."""
     return Process(command(tool, *args), log)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2 or sys.argv[1] not in CLASSES:
+        sys.exit(f"usage: tests/tool TOOL [ARGUMENT...]\nKafka's command line tools: {', '.join(CLASSES)}")
+    words = command(*sys.argv[1:])
+    os.execvp(words[0], words)
