@@ -72,7 +72,7 @@ def run_entry(number: str, bootstrap: str, folder: Path, seconds: float, mode: t
             child.kill()
     took = time.monotonic() - started
     if code != 0:
-        return "FAIL", took
+        return ("FAIL" if code > 0 else f"FAIL (signal {-code})"), took
     output = re.sub(r"\x1b\[[0-9;]*m", "", (work / "output.log").read_text(errors="replace"))
     passed = re.findall(rf"^\|\s*{number}_\w+\s*\|\s*PASSED\s*\|\s*([\d.]+)s", output, re.MULTILINE)
     if passed and mode and max(map(float, passed)) < 0.005:
@@ -98,7 +98,7 @@ def main() -> int:
         table = stack.enter_context((folder / "table.txt").open("w"))
         for number in options.entries or entries():
             outcome, took = run_entry(number, server.bootstrap, folder, options.seconds)
-            if outcome in ("FAIL", "TIME") and number in known:
+            if outcome.startswith(("FAIL", "TIME")) and number in known:
                 outcome = f"known {outcome.lower()}: {known[number]}"
             results[outcome.split(" ")[0]] += 1
             line = f"{number}  {took:6.1f} s  {outcome}"
