@@ -21,7 +21,7 @@ mod figures;
 mod read;
 mod retention;
 mod supervisor;
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod topic;
 mod topics;

@@ -2,6 +2,8 @@
 //! simulated disk, with threads and clocks of its own.
 
 use std::{
+    fs,
+    path::Path,
     sync::{Arc, LazyLock, mpsc},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -73,6 +75,31 @@ impl Env for RealEnv {
     fn blocking(&self, work: Box<dyn FnOnce() + Send>) {
         drop(RUNTIME.spawn_blocking(work));
     }
+}
+
+/// Compares a part of docs/configuration.md, named by its marks, with what it
+/// should be; with `UPDATE_DOCS=1` in the environment writes it instead.
+///
+/// # Panics
+/// It is not current, or not there.
+pub fn check_settings_page(part: &str, current: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md");
+    let begin = format!("<!-- begin of {part}: written by a test -->\n");
+    let end = format!("<!-- end of {part} -->\n");
+    let page = fs::read_to_string(&path).unwrap_or_default();
+    let Some((before, rest)) = page.split_once(&begin) else { panic!("no {begin:?} in {path:?}") };
+    let Some((_, after)) = rest.split_once(&end) else { panic!("no {end:?} in {path:?}") };
+    let current = format!("{before}{begin}{current}{end}{after}");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        if let Err(error) = fs::write(&path, &current) {
+            panic!("{path:?} can't be written: {error}");
+        }
+        return;
+    }
+    assert!(
+        current == page,
+        "{path:?} is not current: UPDATE_DOCS=1 cargo test --workspace the_page_is_current"
+    );
 }
 
 impl Broker {

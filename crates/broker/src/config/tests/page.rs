@@ -1,13 +1,11 @@
 //! docs/configuration.md lists the registry: rendered here, compared, and
-//! written anew with `UPDATE_DOCS=1 cargo test -p millrace-broker page`.
+//! written anew with `UPDATE_DOCS=1`.
 
-use std::{collections::BTreeMap, fmt::Write, fs, path::Path};
+use std::{collections::BTreeMap, fmt::Write};
 
 use super::super::*;
 use super::words;
-
-const BEGIN: &str = "<!-- begin of Kafka's settings: written by a test -->\n";
-const END: &str = "<!-- end of Kafka's settings -->\n";
+use crate::testing::check_settings_page;
 
 const SECTIONS: &[(&str, Scope)] = &[
     ("Broker settings", Scope::Broker),
@@ -18,19 +16,7 @@ const SECTIONS: &[(&str, Scope)] = &[
 
 #[test]
 fn the_page_is_current() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md");
-    let page = fs::read_to_string(&path).unwrap();
-    let (before, rest) = page.split_once(BEGIN).expect("the page has the begin mark");
-    let (_, after) = rest.split_once(END).expect("the page has the end mark");
-    let current = format!("{before}{BEGIN}{}{END}{after}", tables());
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        fs::write(&path, &current).unwrap();
-        return;
-    }
-    assert!(
-        current == page,
-        "docs/configuration.md is not current: UPDATE_DOCS=1 cargo test -p millrace-broker page"
-    );
+    check_settings_page("Kafka's settings", &tables());
 }
 
 fn tables() -> String {
