@@ -8,17 +8,12 @@ import sys
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import KafkaError
-from common import options, records, say, show
+from common import consumer_options, member_options, options, producer_options, records, say, show
 
 
 async def produce(o):
-    compression = o.get("compression", "none")
     producer = AIOKafkaProducer(
-        bootstrap_servers=o["bootstrap"],
-        acks={"0": 0, "1": 1, "all": "all"}[o.get("acks", "all")],
-        enable_idempotence=o.get("idempotent") == "true",
-        compression_type=None if compression == "none" else compression,
-        max_request_size=50_000_000,
+        **producer_options(o),
         request_timeout_ms=int(o.get("timeout-ms", "30000")),
     )
     await producer.start()
@@ -41,10 +36,7 @@ async def produce(o):
 async def consume(o):
     consumer = AIOKafkaConsumer(
         o["topic"],
-        bootstrap_servers=o["bootstrap"],
-        auto_offset_reset="earliest",
-        isolation_level=o.get("isolation", "read_uncommitted"),
-        max_partition_fetch_bytes=50_000_000,
+        **consumer_options(o),
     )
     await consumer.start()
     for _ in range(int(o["count"])):
@@ -63,13 +55,7 @@ class Told(ConsumerRebalanceListener):
 
 async def member(o):
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=o["bootstrap"],
-        group_id=o["group"],
-        group_instance_id=o.get("instance"),
-        session_timeout_ms=int(o.get("session-ms", "6000")),
-        heartbeat_interval_ms=500,
-        auto_offset_reset="earliest",
-        enable_auto_commit=False,
+        **member_options(o),
         partition_assignment_strategy=(RangePartitionAssignor,),
     )
     leaving = asyncio.Event()

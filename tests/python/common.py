@@ -10,6 +10,41 @@ def options() -> tuple[str, dict[str, str]]:
     return sys.argv[1], {name.removeprefix("--"): value for name, value in zip(words[::2], words[1::2], strict=True)}
 
 
+def producer_options(o) -> dict:
+    """What aiokafka and kafka-python call alike."""
+    compression = o.get("compression", "none")
+    return {
+        "bootstrap_servers": o["bootstrap"],
+        "acks": {"0": 0, "1": 1, "all": "all"}[o.get("acks", "all")],
+        "enable_idempotence": o.get("idempotent") == "true",
+        "compression_type": None if compression == "none" else compression,
+        "max_request_size": 50_000_000,
+    }
+
+
+def consumer_options(o) -> dict:
+    """What aiokafka and kafka-python call alike, for a consumer without a group."""
+    return {
+        "bootstrap_servers": o["bootstrap"],
+        "auto_offset_reset": "earliest",
+        "isolation_level": o.get("isolation", "read_uncommitted"),
+        "max_partition_fetch_bytes": 50_000_000,
+    }
+
+
+def member_options(o) -> dict:
+    """What aiokafka and kafka-python call alike, for a member of a group."""
+    return {
+        "bootstrap_servers": o["bootstrap"],
+        "group_id": o["group"],
+        "group_instance_id": o.get("instance"),
+        "session_timeout_ms": int(o.get("session-ms", "6000")),
+        "heartbeat_interval_ms": 500,
+        "auto_offset_reset": "earliest",
+        "enable_auto_commit": False,
+    }
+
+
 def records():
     """The records to produce: one JSON object a line on stdin, absent fields as None."""
     for line in sys.stdin:

@@ -4,7 +4,7 @@ import json
 import signal
 import sys
 
-from common import options, records, say, show
+from common import consumer_options, member_options, options, producer_options, records, say, show
 from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
@@ -12,13 +12,8 @@ from kafka.errors import KafkaError
 
 
 def produce(o):
-    compression = o.get("compression", "none")
     producer = KafkaProducer(
-        bootstrap_servers=o["bootstrap"],
-        acks={"0": 0, "1": 1, "all": "all"}[o.get("acks", "all")],
-        enable_idempotence=o.get("idempotent") == "true",
-        compression_type=None if compression == "none" else compression,
-        max_request_size=50_000_000,
+        **producer_options(o),
         delivery_timeout_ms=int(o.get("timeout-ms", "30000")),
         request_timeout_ms=min(10_000, int(o.get("timeout-ms", "30000")) - 1_000),
     )
@@ -40,10 +35,7 @@ def produce(o):
 
 def consume(o):
     consumer = KafkaConsumer(
-        bootstrap_servers=o["bootstrap"],
-        auto_offset_reset="earliest",
-        isolation_level=o.get("isolation", "read_uncommitted"),
-        max_partition_fetch_bytes=50_000_000,
+        **consumer_options(o),
     )
     consumer.assign([TopicPartition(o["topic"], p) for p in consumer.partitions_for_topic(o["topic"])])
     consumer.seek_to_beginning()
@@ -67,13 +59,7 @@ class Told(ConsumerRebalanceListener):
 def member(o):
     assignor = CooperativeStickyAssignor if o.get("assignor") == "cooperative-sticky" else RangePartitionAssignor
     consumer = KafkaConsumer(
-        bootstrap_servers=o["bootstrap"],
-        group_id=o["group"],
-        group_instance_id=o.get("instance"),
-        session_timeout_ms=int(o.get("session-ms", "6000")),
-        heartbeat_interval_ms=500,
-        auto_offset_reset="earliest",
-        enable_auto_commit=False,
+        **member_options(o),
         partition_assignment_strategy=[assignor],
     )
     leaving = []
