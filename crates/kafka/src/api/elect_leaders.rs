@@ -20,13 +20,12 @@ pub(super) fn handle(
     call: &Call,
     request: ElectLeadersRequestData,
 ) -> Result<ElectLeadersResponseData, Refusal> {
-    let response = ElectLeadersResponseData::default();
+    let mut response = ElectLeadersResponseData::default();
     let known = ELECTION_TYPES.contains(&request.election_type);
-    let response = match known {
-        true => response,
+    if !known {
         // Version 0 has neither election types nor this field.
-        false => response.with_error_code(ErrorCode::InvalidRequest.code()),
-    };
+        response.error_code = ErrorCode::InvalidRequest.code();
+    }
     let Some(topics) = request.topic_partitions else {
         let all = call.broker().topics();
         let untouched = all.iter().filter(|_| known).map(|topic| {
