@@ -128,6 +128,17 @@ impl Broker {
     /// If it does not start.
     #[must_use]
     pub fn in_memory_on(disk: Arc<MemDisk>, started: &[(&str, &str)]) -> Arc<Self> {
+        Supervisor::in_memory_on(disk, started).current()
+    }
+}
+
+impl Supervisor {
+    /// As [`Broker::in_memory_on`], for those who end the broker too.
+    ///
+    /// # Panics
+    /// If it does not start.
+    #[must_use]
+    pub fn in_memory_on(disk: Arc<MemDisk>, started: &[(&str, &str)]) -> Arc<Self> {
         let listener = vec!["PLAINTEXT://127.0.0.1:9092".to_owned()];
         let given = Given {
             node_id: 1,
@@ -155,10 +166,10 @@ impl Broker {
         let (answer, answered) = mpsc::channel();
         RUNTIME.spawn(async move {
             let started = Supervisor::start(drivers, settings).await;
-            drop(answer.send(started.map(|supervisor| supervisor.current())));
+            drop(answer.send(started));
         });
         match answered.recv() {
-            Ok(Ok(broker)) => broker,
+            Ok(Ok(supervisor)) => supervisor,
             Ok(Err(error)) => panic!("a test broker: {error}"),
             Err(error) => panic!("a test broker: {error}"),
         }

@@ -112,18 +112,33 @@ macro_rules! message_impls {
             |body, version| $module::$message::decode(body, version).map(drop),
         ),)*];
 
+        /// Decodes a message and encodes it again, by the name of its module.
+        #[cfg(feature = "fuzzing")]
+        #[doc(hidden)]
+        pub const RECODERS: &[(&str, Recode)] = &[$((
+            stringify!($module),
+            |body, out, version| $module::$message::decode(body, version)?.encode(out, version),
+        ),)*];
+
         /// The message with nothing in it, by the name of its module.
-        #[cfg(test)]
-        pub(crate) const DEFAULTS: &[(&str, EncodeDefault)] = &[$((
+        #[cfg(any(test, feature = "fuzzing"))]
+        #[doc(hidden)]
+        pub const DEFAULTS: &[(&str, EncodeDefault)] = &[$((
             stringify!($module),
             |out, version| $module::$message::default().encode(out, version),
         ),)*];
     };
 }
 
+/// See [`RECODERS`].
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub type Recode = fn(&mut Bytes, &mut BytesMut, i16) -> Result<(), CodecError>;
+
 /// See [`DEFAULTS`].
-#[cfg(test)]
-pub(crate) type EncodeDefault = fn(&mut BytesMut, i16) -> Result<(), CodecError>;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub type EncodeDefault = fn(&mut BytesMut, i16) -> Result<(), CodecError>;
 
 /// See [`DECODERS`].
 pub type DecodeAndDrop = fn(&mut Bytes, i16) -> Result<(), CodecError>;

@@ -9,6 +9,9 @@ mod connection;
 mod context;
 mod errors;
 mod failure;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod memory;
 mod metrics;
 mod notice;

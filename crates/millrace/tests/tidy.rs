@@ -25,6 +25,18 @@ const EDGES: &[(&str, &[&str])] = &[
     ("millrace-kafka", &["millrace-types", "millrace-broker"]),
     // What proves the others knows none of them.
     ("millrace-history", &[]),
+    // Tests alone: the bodies of the fuzz targets reach every decoder.
+    (
+        "millrace-fuzz",
+        &[
+            "millrace-types",
+            "millrace-log",
+            "millrace-coord",
+            "millrace-store",
+            "millrace-broker",
+            "millrace-kafka",
+        ],
+    ),
     (
         "millrace",
         &[

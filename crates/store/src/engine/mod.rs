@@ -23,6 +23,9 @@ mod deletion;
 mod durable;
 mod evict;
 mod files;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gather;
 mod maintain;
 mod meta;

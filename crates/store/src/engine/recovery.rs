@@ -43,7 +43,7 @@ use super::{
     replay::replay,
     restore,
     scan::{self, ExtentBytes},
-    sources::{Found, Source, clean_names, find_gaps, find_sources, next_file_id},
+    sources::{Dead, Found, Source, clean_names, find_gaps, find_sources, next_file_id},
     writer::WriterState,
 };
 use crate::{
@@ -384,6 +384,7 @@ fn settle(sources: &mut [Source], synced: &Synced, covered: Lsn) -> Result<Copie
             .map(|(_, first)| *first)
             .min();
         dead.frames.retain(|found| void_from.is_none_or(|lsn| found.header.lsn < lsn));
+        check_order(&source.file, dead)?;
         let known = synced.get(&source.file.id);
         let synced_to = match (known, void_from) {
             // This process saw what was synced, and a write or sync fail.
@@ -409,6 +410,25 @@ fn settle(sources: &mut [Source], synced: &Synced, covered: Lsn) -> Result<Copie
     }
     copied.lsn = kept.next();
     Ok(copied)
+}
+
+/// Refuses frames whose checksums hold and whose offsets contradict each other:
+/// in one file they only rise.
+fn check_order(file: &LogFile, dead: &Dead) -> Result<(), OpenError> {
+    let mut last: HashMap<TopicPartition, Offset> = HashMap::new();
+    for extent in dead.frames.iter().flat_map(|found| &found.extents) {
+        let before = last.insert(extent.partition, extent.last_offset());
+        if let Some(before) = before.filter(|before| *before >= extent.base_offset) {
+            return Err(OpenError::Format {
+                name: file.name.clone(),
+                detail: format!(
+                    "offset {} of partition {} follows {before}; restore the file from a backup",
+                    extent.base_offset, extent.partition
+                ),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// The engine around a new, empty file.

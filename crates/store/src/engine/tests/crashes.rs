@@ -1,8 +1,16 @@
 //! A busy log that dies at any operation of its disk: what was acknowledged is
 //! there, what was deleted stays deleted.
 
+use std::io::IoSlice;
+
+use millrace_log::frame::{self, FrameHeader};
+
 use super::*;
-use crate::env::testing::split_mix;
+use crate::{
+    disk::{Access, Mode},
+    engine::OpenError,
+    env::testing::split_mix,
+};
 
 /// What the clients of the log were told.
 #[derive(Clone, Default)]
@@ -178,4 +186,33 @@ fn a_disk_that_fails_once_keeps_its_word() {
             None
         });
     }
+}
+
+/// Found by the fuzz target `directory`: it panicked where the companion was
+/// written.
+#[test]
+fn frames_that_contradict_each_other_are_refused() {
+    let mut world = World::new();
+    world.put(0, &["a"]);
+    world.put(0, &["b"]);
+    let name = world.engine.gather.lock().gather.file().name.clone();
+    world.disk = world.disk.crash(POWER_CUT);
+    {
+        let file = world.disk.open(&name, Access::ReadWrite, Mode::Buffered).unwrap();
+        let mut bytes = vec![0; usize::try_from(file.length().unwrap()).unwrap()];
+        file.read_at(0, &mut bytes).unwrap();
+        let mut at = crate::BLOCK;
+        while let Ok(header) = FrameHeader::peek(&bytes[at..]) {
+            let (_, mut extents) = frame::decode_front(&bytes[at..], header.seed()).unwrap();
+            // Each says that it holds the partition's first offset.
+            extents.iter_mut().for_each(|extent| extent.base_offset = Offset(0));
+            let front = &mut bytes[at..at + header.front_len as usize];
+            frame::encode_front(&header, &extents, front);
+            at += header.frame_len as usize;
+        }
+        file.write_at(0, &[IoSlice::new(&bytes)]).unwrap();
+    }
+    world.lock = Arc::new(world.disk.lock().unwrap());
+    let refused = world.reopen(Synced::new());
+    assert!(matches!(refused, Err(OpenError::Format { .. })), "{refused:?}");
 }

@@ -1,0 +1,4 @@
+#![no_main]
+//! Fuzzes `records::decompress_snappy` of `crates/fuzz`.
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| millrace_fuzz::records::decompress_snappy(bytes));
