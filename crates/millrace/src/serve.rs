@@ -122,20 +122,7 @@ async fn serve(settings: Settings) -> Result<(), ServeError> {
     let refreshed = Arc::clone(&supervisor);
     metrics.registry().before_scrapes(move || refreshed.current().refresh_metrics());
     let (stop_kafka, kafka_stopping) = watch::channel(false);
-    let mut fronts = JoinSet::new();
-    for (socket, bound) in sockets.kafka {
-        let supervisor = Arc::clone(&supervisor);
-        let brokers = Arc::new(move || supervisor.current());
-        let stopping = stopped(kafka_stopping.clone());
-        let listener = listener(bound);
-        fronts.spawn(millrace_kafka::serve(
-            socket,
-            listener,
-            brokers,
-            Arc::clone(&front),
-            stopping,
-        ));
-    }
+    let mut listeners = serve_kafka(sockets.kafka, &supervisor, &front, &kafka_stopping);
 
     endpoints::write(&dir, &bound, http_address).map_err(ServeError::data_dir(&dir))?;
     readiness.set(Stage::Serving);
@@ -152,7 +139,7 @@ async fn serve(settings: Settings) -> Result<(), ServeError> {
     readiness.set(Stage::Stopping);
     endpoints::remove(&dir).map_err(ServeError::data_dir(&dir))?;
     stop_kafka.send_replace(true);
-    while let Some(ended) = fronts.join_next().await {
+    while let Some(ended) = listeners.join_next().await {
         log_failure("a Kafka listener", ended);
     }
     supervisor.shutdown().await;
@@ -233,8 +220,23 @@ fn broker_config(
     BrokerConfig::new(&given, settings.kafka.clone())
 }
 
-fn listener(bound: BoundKafka) -> Listener {
-    Listener { name: bound.name, host: bound.advertised.host, port: bound.advertised.port }
+/// Serves Kafka's clients at each socket, until `stopping` says so.
+fn serve_kafka(
+    sockets: Vec<(TcpListener, BoundKafka)>,
+    supervisor: &Arc<Supervisor>,
+    front: &Arc<Front>,
+    stopping: &watch::Receiver<bool>,
+) -> JoinSet<()> {
+    let mut listeners = JoinSet::new();
+    for (socket, BoundKafka { name, advertised, .. }) in sockets {
+        let listener = Listener { name, host: advertised.host, port: advertised.port };
+        let supervisor = Arc::clone(supervisor);
+        let brokers = Arc::new(move || supervisor.current());
+        let stopping = stopped(stopping.clone());
+        let front = Arc::clone(front);
+        listeners.spawn(millrace_kafka::serve(socket, listener, brokers, front, stopping));
+    }
+    listeners
 }
 
 async fn serve_http(
