@@ -204,6 +204,12 @@ impl Broker {
         self.engine.durable_lsn()
     }
 
+    /// Whether this incarnation is over: the next one is being recovered.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.engine.is_ended()
+    }
+
     /// Resolves when this incarnation is over.
     pub async fn ended(&self) {
         self.engine.ended().await;

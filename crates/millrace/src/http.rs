@@ -3,8 +3,8 @@
 //! Invariant: nothing here changes anything, and nothing waits for the disk:
 //! it answers while the server recovers and when its log hangs.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::extract::State;
@@ -14,8 +14,11 @@ use axum::routing::get;
 use millrace_broker::metrics::Metrics;
 
 /// How far the server is in its life.
-#[derive(Debug)]
-pub(crate) struct Readiness(AtomicU8);
+pub(crate) struct Readiness {
+    stage: AtomicU8,
+    /// Whether the log is being recovered while the process goes on.
+    recovering: OnceLock<Box<dyn Fn() -> bool + Send + Sync>>,
+}
 
 /// A stage of the server's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,18 +35,31 @@ pub(crate) enum Stage {
 impl Readiness {
     /// A server that has yet to recover.
     pub(crate) fn new() -> Self {
-        Self(AtomicU8::new(Stage::Recovering as u8))
+        Self { stage: AtomicU8::new(Stage::Recovering as u8), recovering: OnceLock::new() }
+    }
+
+    /// Serves clients from now on, but for while `recovering` says so: then the
+    /// log failed, and connections are closed until it is open again.
+    pub(crate) fn serve_unless(&self, recovering: impl Fn() -> bool + Send + Sync + 'static) {
+        // Set once a process.
+        self.recovering.set(Box::new(recovering)).ok();
+        self.set(Stage::Serving);
     }
 
     /// Moves to `stage`.
     pub(crate) fn set(&self, stage: Stage) {
-        self.0.store(stage as u8, Ordering::Relaxed);
+        self.stage.store(stage as u8, Ordering::Relaxed);
     }
 
     fn answer(&self) -> (StatusCode, &'static str) {
         let stages = [Stage::Recovering, Stage::Serving, Stage::Stopping];
-        let now = self.0.load(Ordering::Relaxed);
+        let now = self.stage.load(Ordering::Relaxed);
         match stages.into_iter().find(|stage| *stage as u8 == now) {
+            Some(Stage::Serving)
+                if self.recovering.get().is_some_and(|recovering| recovering()) =>
+            {
+                (StatusCode::SERVICE_UNAVAILABLE, "recovering\n")
+            }
             Some(Stage::Serving) => (StatusCode::OK, "ready\n"),
             Some(Stage::Recovering) => (StatusCode::SERVICE_UNAVAILABLE, "recovering\n"),
             Some(Stage::Stopping) | None => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
@@ -52,7 +68,7 @@ impl Readiness {
 }
 
 /// What the handlers read.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct View {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) readiness: Arc<Readiness>,
@@ -70,4 +86,25 @@ pub(crate) fn router(view: View) -> Router {
 async fn metrics(State(view): State<View>) -> impl IntoResponse {
     let kind = "text/plain; version=0.0.4; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], view.metrics.registry().render())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+
+    #[test]
+    fn ready_is_who_serves_and_does_not_recover() {
+        let readiness = Readiness::new();
+        assert_eq!(readiness.answer(), (StatusCode::SERVICE_UNAVAILABLE, "recovering\n"));
+        let failed = Arc::new(AtomicBool::new(false));
+        let log = Arc::clone(&failed);
+        readiness.serve_unless(move || log.load(Ordering::Relaxed));
+        assert_eq!(readiness.answer(), (StatusCode::OK, "ready\n"));
+        failed.store(true, Ordering::Relaxed);
+        assert_eq!(readiness.answer(), (StatusCode::SERVICE_UNAVAILABLE, "recovering\n"));
+        readiness.set(Stage::Stopping);
+        assert_eq!(readiness.answer(), (StatusCode::SERVICE_UNAVAILABLE, "stopping\n"));
+    }
 }

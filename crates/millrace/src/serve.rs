@@ -125,7 +125,8 @@ async fn serve(settings: Settings) -> Result<(), ServeError> {
     let mut listeners = serve_kafka(sockets.kafka, &supervisor, &front, &kafka_stopping);
 
     endpoints::write(&dir, &bound, http_address).map_err(ServeError::data_dir(&dir))?;
-    readiness.set(Stage::Serving);
+    let watched = Arc::clone(&supervisor);
+    readiness.serve_unless(move || watched.current().is_ended());
     let (data_dir, direct_io) = (dir.as_path(), &direct_io);
     let announcement = Announcement { data_dir, direct_io, kafka: &bound, http: http_address };
     announcement.make(settings.own.log_format);
