@@ -211,6 +211,9 @@ impl Engine {
             let partition = self.open_partition(extent.partition);
             gathering.gather.push_recovered(&partition, extent, bytes);
         }
+        // The room made above was for one extent: the table behind the payload
+        // may need more blocks.
+        gathering.gather.make_room(0, || self.take_block()).map_err(no_memory)?;
         gathering.gather.seal(self.env.wall(), || self.take_block()).map_err(no_memory)?;
         for frame in gathering.gather.take_sealed() {
             let blocks = frame.blocks.iter().map(|(number, block)| (*number, block)).collect();

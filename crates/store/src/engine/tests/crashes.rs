@@ -216,3 +216,18 @@ fn frames_that_contradict_each_other_are_refused() {
     let refused = world.reopen(Synced::new());
     assert!(matches!(refused, Err(OpenError::Format { .. })), "{refused:?}");
 }
+
+#[test]
+fn a_frame_of_thousands_of_batches_is_recovered() {
+    // Its tables are longer than a block of memory.
+    let batches = crate::blocks::BLOCK_BYTES / 70;
+    let options = EngineOptions { flush: Flush::Os, ..EngineOptions::default() };
+    let mut world = World::with(options, MemDisk::new(1));
+    for _ in 0..batches {
+        world.append(0, &text_batch("x")).unwrap();
+    }
+    world.commit();
+    world.crash(Crash::Kill);
+    assert_eq!(usize::try_from(world.high_watermark(0)).unwrap(), batches);
+    assert_eq!(world.read_to_end(0, 0).unwrap().len(), batches);
+}
