@@ -2,8 +2,9 @@
 //! still has the bytes.
 //!
 //! Invariant: no more bytes a second than the setting allows, and each file
-//! once a period. When a file's turn comes is spread over the period by its
-//! id, since nothing is stored about it: a restart keeps the order.
+//! once a period. When a file's turn comes in each period of the wall clock is
+//! given by its id, since nothing is stored about it: restarts put nothing off,
+//! but for what was due while there was no server.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -62,10 +63,12 @@ impl Engine {
         let mut files = self.files.all();
         files.retain(|file| file.is_sealed() && !file.is_superseded());
         due_ms.retain(|id, _| files.iter().any(|file| file.id == *id));
+        let wall = u64::try_from(self.env.wall().get()).unwrap_or(0) % period;
         for file in &files {
             // Neighbours of one age shall not all be due at once.
-            let spread = file.id.get().wrapping_mul(0x9e37_79b9_7f4a_7c15) % period;
-            due_ms.entry(file.id).or_insert(now + spread);
+            let turn = file.id.get().wrapping_mul(0x9e37_79b9_7f4a_7c15) % period;
+            let wait = if turn >= wall { turn - wall } else { period - (wall - turn) };
+            due_ms.entry(file.id).or_insert(now + wait);
         }
         let (id, _) = due_ms.iter().filter(|(_, due)| **due <= now).min_by_key(|(_, due)| **due)?;
         let id = *id;

@@ -115,6 +115,31 @@ fn rot_is_found_before_a_reader_meets_it() {
 }
 
 #[test]
+fn restarts_put_no_verification_off() {
+    let day = 1_000_000;
+    let options = EngineOptions {
+        file_bytes: 64 << 10,
+        scrub_period_ms: 7 * day,
+        ..EngineOptions::default()
+    };
+    let mut world = World::with(options, MemDisk::new(1));
+    world.put(1, &["a", "b"]);
+    world.seal_file(0);
+    world.rot(1, 1);
+    for _ in 0..8 {
+        world.crash(Crash::Kill);
+        for _ in 0..10 {
+            world.env.advance(day / 10);
+            world.engine.maintain_step();
+        }
+        if !world.partition(1).quarantined().is_empty() {
+            return;
+        }
+    }
+    panic!("a server that starts every day verifies nothing in a week");
+}
+
+#[test]
 fn what_was_read_ahead_is_verified_before_it_is_served() {
     let options = EngineOptions { file_bytes: 64 << 10, ..EngineOptions::default() };
     let mut world = World::with(options, MemDisk::new(1));
