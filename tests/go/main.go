@@ -40,6 +40,7 @@ type shown struct {
 
 var commands = map[string]func(map[string]string) error{
 	"produce": produce, "consume": consume, "pump": pump, "member": member,
+	"write": historyWrite, "tail": historyTail, "group": historyGroup,
 }
 
 func main() {

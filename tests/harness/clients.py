@@ -10,6 +10,15 @@
     CLIENT member --bootstrap B --topic T --group G --out F [--instance I] [--assignor A] [--session-ms N]
         consumes as a member of a group, appends `partition TAB offset TAB key TAB value` lines to F, then commits them;
         says "assigned 0,1" and "revoked 0,1" on stdout; leaves the group at SIGTERM.
+
+Three families (confluent-kafka, java, franz-go) also write histories (docs/history.md), until SIGTERM; each takes
+--bootstrap B --topic T --label L --history F --process P --partitions N:
+
+    CLIENT write … --rate N     sends unique values as an idempotent producer, N a second; says "acked N" every 50;
+                                ends when all that it sent is acknowledged
+    CLIENT tail … [--full true] reads all partitions from their start, to the end that there is when it is told to stop;
+                                full: to the end that there is when it starts, marked as a full read
+    CLIENT group … --group G    reads as a member of a group and commits what it read
 """
 
 import json

@@ -36,14 +36,19 @@ class Millrace:
 
     def start(self) -> "Millrace":
         """Starts it and returns once it serves: endpoints.json then holds this process's id."""
-        sets = [word for name, value in self.settings.items() for word in ("--set", f"{name}={value}")]
-        self.process = process = Process(
-            [millrace_binary(), "serve", "--data-dir", self.data, "--kafka-listen", self.bootstrap, "--http-listen", self.http, *sets],
-            self.home / "server.log",
-        )
+        process = self.spawn()
         endpoints = until(lambda: self._endpoints(process), "millrace serves", 60)
         self.bootstrap, self.http = endpoints["kafka"][0]["address"], endpoints["http"][0]
         return self
+
+    def spawn(self) -> Process:
+        """Starts it and doesn't wait."""
+        sets = [word for name, value in self.settings.items() for word in ("--set", f"{name}={value}")]
+        self.process = Process(
+            [millrace_binary(), "serve", "--data-dir", self.data, "--kafka-listen", self.bootstrap, "--http-listen", self.http, *sets],
+            self.home / "server.log",
+        )
+        return self.process
 
     def _endpoints(self, process: Process) -> dict | None:
         assert process.alive(), f"millrace ended with {process.child.returncode}:\n{self.log_tail()}"

@@ -52,6 +52,9 @@ public final class Client {
             case "consume" -> consume(options);
             case "pump" -> pump(options);
             case "member" -> member(options);
+            case "write" -> HistoryClients.write(options);
+            case "tail" -> HistoryClients.tail(options);
+            case "group" -> HistoryClients.group(options);
             default -> throw new IllegalArgumentException("unknown command " + args[0]);
         }
         OUT.flush();
