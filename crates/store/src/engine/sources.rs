@@ -158,7 +158,14 @@ fn check_whole(sources: &[Source], base: &Base) -> Result<(), OpenError> {
         Err(OpenError::Missing { what, why })
     };
     let expected = base.lsn().next();
-    let first = sources.iter().find_map(|source| source.header_lsn);
+    // Where the header is rotten the footer tells, or the frames: their first
+    // ones may be rotten too, which is found later.
+    let begins = |source: &Source| {
+        let (first, _) = source.range()?;
+        Some(if source.dead.is_some() { first.min(expected) } else { first })
+    };
+    let begins = |source: &Source| source.header_lsn.or_else(|| begins(source));
+    let first = sources.iter().find_map(begins);
     if let Some(first) = first.filter(|first| *first > expected) {
         return missing(format!("the log file that begins with frame {expected} (before {first})"));
     }

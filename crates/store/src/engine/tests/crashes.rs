@@ -231,3 +231,17 @@ fn a_frame_of_thousands_of_batches_is_recovered() {
     assert_eq!(usize::try_from(world.high_watermark(0)).unwrap(), batches);
     assert_eq!(world.read_to_end(0, 0).unwrap().len(), batches);
 }
+
+/// Found by the fuzz target `directory`: the companion told where the file
+/// begins, and the second start did not ask it.
+#[test]
+fn a_rotten_file_header_is_no_missing_file() {
+    let mut world = World::new();
+    world.put(0, &["a", "b"]);
+    let name = world.engine.gather.lock().gather.file().name.clone();
+    world.disk.rot(&name, 0, 7);
+    for _ in 0..3 {
+        world.crash(POWER_CUT);
+        assert_eq!(world.read(0, 0).unwrap(), ["a", "b"]);
+    }
+}
