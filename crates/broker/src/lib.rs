@@ -19,6 +19,7 @@ mod broker;
 mod error;
 mod figures;
 mod read;
+mod reconfigure;
 mod retention;
 mod supervisor;
 #[cfg(any(test, feature = "testing"))]
@@ -38,6 +39,7 @@ pub use millrace_store::catalog::ConfigScope;
 pub use millrace_store::disk::Space;
 pub use millrace_store::engine::{Ended, EngineOptions, Flush, Offsets, OnCorruption};
 pub use read::{Isolation, OffsetAndTime, Read, ReadOptions};
+pub use reconfigure::{ConfigChange, Configured};
 pub use supervisor::{Drivers, StartError, Supervisor};
 pub use topic::{Partition, Topic};
 pub use topics::NewTopic;

@@ -1,16 +1,15 @@
-//! Making, changing and deleting topics, and settings.
+//! Making, changing and deleting topics.
 //!
 //! Invariant: the catalog changes first, memory after it, both in a task that
 //! goes on when the caller leaves; one change at a time.
 
 use std::sync::Arc;
 
-use millrace_store::catalog::{CatalogError, CatalogTopic, ConfigScope};
+use millrace_store::catalog::{CatalogError, CatalogTopic};
 use millrace_types::{TopicId, TopicName};
 
 use crate::{
-    Broker, CreatePartitionsError, CreateTopicError, DeleteTopicError, SetConfigError, Topic,
-    broker::dynamic,
+    Broker, CreatePartitionsError, CreateTopicError, DeleteTopicError, Topic,
     config::{Overrides, TopicConfig},
 };
 
@@ -199,82 +198,7 @@ impl Broker {
         Ok(())
     }
 
-    /// Replaces the settings of a topic.
-    ///
-    /// # Errors
-    /// See [`SetConfigError`].
-    pub async fn set_topic_config(
-        &self,
-        id: TopicId,
-        overrides: Overrides,
-    ) -> Result<(), SetConfigError> {
-        let broker = self.strong().ok_or(SetConfigError::Ended)?;
-        let work = async move {
-            let _one_at_a_time = broker.admin.lock().await;
-            let topic = broker.topic_by_id(id).ok_or(SetConfigError::NotFound)?;
-            let resolved = TopicConfig::resolve(&overrides, &broker.config())?;
-            broker
-                .catalog
-                .set_topic_config(id, overrides)
-                .await
-                .map_err(|error| SetConfigError::Unavailable(broker.catalog_failed(&error)))?;
-            topic.set_config(Arc::new(resolved));
-            Ok(())
-        };
-        self.detached("set topic config", work).await.unwrap_or(Err(SetConfigError::Ended))
-    }
-
-    /// Replaces the settings of something that is not a topic. Settings of
-    /// the broker take effect at once, for topics too.
-    ///
-    /// # Errors
-    /// See [`SetConfigError`].
-    pub async fn set_config(
-        &self,
-        scope: ConfigScope,
-        overrides: Overrides,
-    ) -> Result<(), SetConfigError> {
-        let broker = self.strong().ok_or(SetConfigError::Ended)?;
-        let work = async move {
-            let _one_at_a_time = broker.admin.lock().await;
-            let mut configs = broker.configs.read().clone();
-            if overrides.is_empty() {
-                configs.remove(&scope);
-            } else {
-                configs.insert(scope.clone(), overrides.clone());
-            }
-            let config = dynamic(&broker.config(), &configs, broker.node_id());
-            broker
-                .catalog
-                .set_config(scope, overrides)
-                .await
-                .map_err(|error| SetConfigError::Unavailable(broker.catalog_failed(&error)))?;
-            *broker.configs.write() = configs;
-            for topic in broker.topics() {
-                let (resolved, _) =
-                    TopicConfig::resolve_stored(topic.config().overrides(), &config);
-                topic.set_config(Arc::new(resolved));
-            }
-            broker.groups.set_config(&config);
-            broker.config.store(Arc::new(config));
-            Ok(())
-        };
-        self.detached("set config", work).await.unwrap_or(Err(SetConfigError::Ended))
-    }
-
-    /// The settings of something that is not a topic.
-    #[must_use]
-    pub fn config_overrides(&self, scope: &ConfigScope) -> Overrides {
-        self.configs.read().get(scope).cloned().unwrap_or_default()
-    }
-
-    /// All things with settings of their own, besides topics.
-    #[must_use]
-    pub fn config_scopes(&self) -> Vec<ConfigScope> {
-        self.configs.read().keys().cloned().collect()
-    }
-
-    fn catalog_failed(&self, error: &CatalogError) -> String {
+    pub(crate) fn catalog_failed(&self, error: &CatalogError) -> String {
         tracing::error!(%error, "the catalog was not changed");
         error.to_string()
     }

@@ -32,9 +32,6 @@ pub struct Front {
     pub metrics: Arc<FrontMetrics>,
     /// Log lines about what a response has no field for.
     pub notices: Notices,
-    /// Held over reading and replacing settings, so that of two changes at
-    /// once neither is lost.
-    pub config_changes: tokio::sync::Mutex<()>,
 }
 
 impl Front {
@@ -53,7 +50,6 @@ impl Front {
             memory,
             metrics,
             notices: Notices::default(),
-            config_changes: tokio::sync::Mutex::default(),
         })
     }
 }

@@ -1,8 +1,10 @@
 //! AlterConfigs (33): replaces all settings of a resource. Deprecated in Kafka
 //! and still sent by older tools.
 
+use millrace_broker::ConfigChange;
+
 use super::Refusal;
-use super::config_changes::{Changes, Wanted, check_names, run};
+use super::config_changes::{Wanted, check_names, run};
 use crate::codec::alter_configs_request::{AlterConfigsRequestData, AlterConfigsResource};
 use crate::codec::alter_configs_response::{
     AlterConfigsResourceResponse, AlterConfigsResponseData,
@@ -31,11 +33,11 @@ pub(super) async fn handle(
     Ok(AlterConfigsResponseData::default().with_responses(responses.collect()))
 }
 
-fn changes(resource: &AlterConfigsResource) -> Result<Changes, Failure> {
+fn changes(resource: &AlterConfigsResource) -> Result<ConfigChange, Failure> {
     let configs = resource.configs.iter();
     check_names(configs.clone().map(|config| (config.name.as_str(), config.value.is_none())))?;
     let values = configs.filter_map(|config| {
         config.value.as_ref().map(|value| (config.name.to_string(), value.to_string()))
     });
-    Ok(Changes::Replace(values.collect()))
+    Ok(ConfigChange::Replace(values.collect()))
 }

@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use millrace_broker::SetConfigError;
-use millrace_broker::config::{self, Change, ConfigError, Overrides, Scope, TopicConfig};
+use millrace_broker::config::{ConfigError, Overrides, Scope, TopicConfig};
+use millrace_broker::{ConfigChange, Configured, SetConfigError};
 
 use super::{Refusal, compaction, resource::Resource};
 use crate::codec::{ErrorCode, KafkaString};
@@ -12,19 +12,11 @@ use crate::context::Call;
 use crate::errors;
 use crate::failure::{Failure, outcome};
 
-/// How the settings that stand become those that will stand.
-pub(super) enum Changes {
-    /// All others go.
-    Replace(Overrides),
-    /// These alone change.
-    Apply(Vec<Change>),
-}
-
 /// A resource of a request, with its changes if they are well-formed.
 pub(super) struct Wanted {
     pub(super) kind: i8,
     pub(super) name: KafkaString,
-    pub(super) changes: Result<Changes, Failure>,
+    pub(super) changes: Result<ConfigChange, Failure>,
 }
 
 /// Code and message for each resource of a request, in its order.
@@ -79,7 +71,7 @@ async fn change(
     call: &Call,
     kind: i8,
     name: &str,
-    changes: Changes,
+    changes: ConfigChange,
     validate_only: bool,
 ) -> Result<Result<(), Failure>, Refusal> {
     let resource = match Resource::find(call, kind, name) {
@@ -90,32 +82,21 @@ async fn change(
         let text = "log levels are not changed by requests; set the server's log_level";
         return Ok(Err(Failure::invalid_request(text)));
     };
-    let broker = call.broker();
-    let _one_at_a_time = call.context.front.config_changes.lock().await;
-    let standing = match &resource {
-        Resource::Topic(id) => match broker.topic_by_id(*id) {
-            Some(topic) => topic.config().overrides().clone(),
-            None => return Ok(Err(unknown_topic(Failure::unknown_topic(), name))),
-        },
-        other => other.stored(call).map(|at| broker.config_overrides(&at)).unwrap_or_default(),
+    let what = match &resource {
+        Resource::Topic(id) => Configured::Topic(*id),
+        other => Configured::Named(scope, other.stored_name(call)),
     };
-    let config = broker.config();
-    let next = match changes {
-        Changes::Replace(next) => config::check(scope, &next, &config).map(|()| next),
-        Changes::Apply(changes) => config::apply(scope, &standing, &changes, &config),
-    };
-    let next = match next {
-        Ok(next) => next,
-        Err(error) => return Ok(Err(refused(scope, &error))),
-    };
-    if validate_only || next == standing {
-        return Ok(Ok(()));
+    match call.broker().change_config(what, changes, validate_only).await {
+        Ok(changed) => {
+            if changed {
+                notice(call, &resource);
+            }
+            Ok(Ok(()))
+        }
+        Err(SetConfigError::NotFound) => Ok(Err(unknown_topic(Failure::unknown_topic(), name))),
+        Err(SetConfigError::Invalid(error)) => Ok(Err(refused(scope, &error))),
+        Err(error) => Ok(Err(errors::set_config(&error)?)),
     }
-    let done = store(call, &resource, next).await;
-    Ok(match done {
-        Ok(()) => Ok(()),
-        Err(error) => Err(errors::set_config(&error)?),
-    })
 }
 
 /// Kafka names the topic where settings are changed.
@@ -128,20 +109,16 @@ fn unknown_topic(failure: Failure, name: &str) -> Failure {
     }
 }
 
-async fn store(call: &Call, resource: &Resource, next: Overrides) -> Result<(), SetConfigError> {
+/// Says what the settings that stand now don't do yet.
+fn notice(call: &Call, resource: &Resource) {
     let broker = call.broker();
-    let Some(stored) = resource.stored(call) else {
-        let Resource::Topic(id) = resource else { return Ok(()) };
-        if let Ok(config) = TopicConfig::resolve(&next, &broker.config()) {
-            compaction::notice(call, &config);
+    if let Resource::Topic(id) = resource {
+        if let Some(topic) = broker.topic_by_id(*id) {
+            compaction::notice(call, &topic.config());
         }
-        return broker.set_topic_config(*id, next).await;
-    };
-    broker.set_config(stored, next).await?;
-    if let Ok(config) = TopicConfig::resolve(&Overrides::new(), &broker.config()) {
+    } else if let Ok(config) = TopicConfig::resolve(&Overrides::new(), &broker.config()) {
         compaction::notice(call, &config);
     }
-    Ok(())
 }
 
 /// Kafka's code for a refused setting. A broker's wrong value is

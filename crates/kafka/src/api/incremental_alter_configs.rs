@@ -1,9 +1,10 @@
 //! IncrementalAlterConfigs (44): changes single settings.
 
+use millrace_broker::ConfigChange;
 use millrace_broker::config::{Change, Operation};
 
 use super::Refusal;
-use super::config_changes::{Changes, Wanted, check_names, run};
+use super::config_changes::{Wanted, check_names, run};
 use crate::codec::incremental_alter_configs_request::{
     AlterConfigsResource, IncrementalAlterConfigsRequestData,
 };
@@ -34,7 +35,7 @@ pub(super) async fn handle(
     Ok(IncrementalAlterConfigsResponseData::default().with_responses(responses.collect()))
 }
 
-fn changes(resource: &AlterConfigsResource) -> Result<Changes, Failure> {
+fn changes(resource: &AlterConfigsResource) -> Result<ConfigChange, Failure> {
     let delete = Some(Operation::Delete);
     check_names(resource.configs.iter().map(|config| {
         let needed = Operation::from_id(config.config_operation) != delete;
@@ -47,7 +48,7 @@ fn changes(resource: &AlterConfigsResource) -> Result<Changes, Failure> {
         let value = config.value.as_ref().map(ToString::to_string).unwrap_or_default();
         Ok(Change { name: config.name.to_string(), operation, value })
     });
-    changes.collect::<Result<_, Failure>>().map(Changes::Apply)
+    changes.collect::<Result<_, Failure>>().map(ConfigChange::Apply)
 }
 
 #[cfg(test)]

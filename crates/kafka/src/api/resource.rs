@@ -73,13 +73,21 @@ impl Resource {
 
     /// Where the broker keeps its settings, if it is not a topic.
     pub(super) fn stored(&self, call: &Call) -> Option<ConfigScope> {
-        let name = match self {
-            Self::Topic(_) | Self::BrokerLogger => return None,
+        match self {
+            Self::Topic(_) | Self::BrokerLogger => None,
+            other => {
+                other.scope().map(|scope| ConfigScope::new(scope.key(), &other.stored_name(call)))
+            }
+        }
+    }
+
+    /// The name under which the broker keeps its settings, if it does.
+    pub(super) fn stored_name(&self, call: &Call) -> String {
+        match self {
+            Self::Topic(_) | Self::BrokerLogger | Self::BrokerDefault => String::new(),
             Self::Broker => call.broker().node_id().to_string(),
-            Self::BrokerDefault => String::new(),
             Self::ClientMetrics(name) | Self::Group(name) => name.clone(),
-        };
-        self.scope().map(|scope| ConfigScope::new(scope.key(), &name))
+        }
     }
 }
 
