@@ -15,12 +15,13 @@ use millrace_broker::metrics::{Build, Metrics};
 use millrace_broker::{Drivers, EngineOptions, Supervisor};
 use millrace_kafka::{Front, Listener};
 use millrace_store::catalog::sqlite::SqliteCatalog;
-use millrace_store::disk::Disk as _;
 use millrace_store::disk::os::{DirectIo, OsDisk};
+use millrace_store::disk::{Disk as _, DiskError, DiskErrorKind, DiskLock};
 use millrace_store::env::Env;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::announce::Announcement;
 use crate::cli::ServeArgs;
@@ -33,6 +34,13 @@ use crate::{endpoints, files_open, logging};
 
 /// How often the warning about open addresses is repeated.
 const WARNING_PERIOD: Duration = Duration::from_secs(3600);
+
+/// A killed process keeps its lock until the kernel has taken it apart, which
+/// takes a while where it has much memory: who is started right after it waits
+/// this long at most.
+const LOCK_WAIT: Duration = Duration::from_secs(1);
+/// Between two looks at the lock.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// The number by which clients know the one broker that there is.
 const NODE_ID: i32 = 1;
@@ -105,7 +113,7 @@ async fn serve(settings: Settings) -> Result<(), ServeError> {
         Signals::new().map_err(|why| ServeError::System { what: "handle signals", why })?;
     let dir = std::path::absolute(&settings.own.data_dir);
     let dir = dir.unwrap_or_else(|_| settings.own.data_dir.clone());
-    let (disk, direct_io) = open_disk(&dir)?;
+    let (disk, direct_io) = open_disk(&dir).await?;
     let metrics = Arc::new(Metrics::new());
     describe_process(&metrics, &settings);
     let sockets = Sockets::bind(&settings).await?;
@@ -151,14 +159,34 @@ async fn serve(settings: Settings) -> Result<(), ServeError> {
 }
 
 /// The data directory, with what a dead server left in it for scripts removed.
-fn open_disk(dir: &Path) -> Result<(OsDisk, DirectIo), ServeError> {
+async fn open_disk(dir: &Path) -> Result<(OsDisk, DirectIo), ServeError> {
     let disk = OsDisk::open(dir).map_err(ServeError::data_dir(dir))?;
     // Whoever holds the lock may be serving, and then the file is its own.
-    let lock = disk.lock().map_err(ServeError::data_dir(dir))?;
+    let lock = lock(&disk).await.map_err(ServeError::data_dir(dir))?;
     endpoints::remove(dir).map_err(ServeError::data_dir(dir))?;
     let direct_io = disk.direct_io().clone();
     drop(lock);
     Ok((disk, direct_io))
+}
+
+/// Locks the data directory; waits a little for a process that is just dying.
+async fn lock(disk: &OsDisk) -> Result<DiskLock, DiskError> {
+    let deadline = Instant::now() + LOCK_WAIT;
+    let mut told = false;
+    loop {
+        match disk.lock() {
+            Err(error) if error.kind == DiskErrorKind::Locked && Instant::now() < deadline => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::info!(
+                        "the data directory is in use ({}): waiting a moment for the end of that process",
+                        error.detail
+                    );
+                }
+                tokio::time::sleep(LOCK_PAUSE).await;
+            }
+            done => return done,
+        }
+    }
 }
 
 async fn start_broker(
@@ -288,5 +316,31 @@ async fn warn_of_open_addresses() {
         tracing::warn!(
             "insecure_no_auth: everyone who reaches this server may read, write and delete everything"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_start_waits_for_the_lock_of_a_dying_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let dying = OsDisk::open(dir.path()).unwrap().lock().unwrap();
+        let disk = OsDisk::open(dir.path()).unwrap();
+        let mut locked = std::pin::pin!(lock(&disk));
+        assert!(tokio::time::timeout(LOCK_WAIT / 2, &mut locked).await.is_err());
+        drop(dying);
+        assert!(locked.await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_start_is_refused_by_a_process_that_lives() {
+        let dir = tempfile::tempdir().unwrap();
+        let _living = OsDisk::open(dir.path()).unwrap().lock().unwrap();
+        let disk = OsDisk::open(dir.path()).unwrap();
+        let begun = Instant::now();
+        assert_eq!(lock(&disk).await.map(drop).unwrap_err().kind, DiskErrorKind::Locked);
+        assert!(begun.elapsed() >= LOCK_WAIT && begun.elapsed() < LOCK_WAIT * 2);
     }
 }
