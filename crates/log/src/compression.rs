@@ -15,6 +15,9 @@ mod tests;
 /// What precedes the blocks that Java clients write with Snappy: a magic, a
 /// version and the oldest version that can read it.
 const XERIAL_MAGIC: [u8; 8] = *b"\x82SNAPPY\0";
+/// What an LZ4 frame begins with. The codec reads the legacy form too, whose
+/// blocks are 8 MiB whatever they hold; Kafka does not.
+const LZ4_MAGIC: [u8; 4] = 0x184D_2204_u32.to_le_bytes();
 /// Raw Snappy yields at most 64 bytes for each 3 read.
 const SNAPPY_RATIO_MAX: usize = 22;
 /// The largest window that zstd's own levels use (2^27 bytes at level 22).
@@ -53,6 +56,9 @@ pub fn decompress(
             read_capped(flate2::read::MultiGzDecoder::new(bytes), compression, limit)
         }
         Compression::Snappy => snappy(bytes, limit),
+        Compression::Lz4 if !bytes.starts_with(&LZ4_MAGIC) => {
+            return Err(DecompressError::Malformed(compression));
+        }
         Compression::Lz4 => {
             read_capped(lz4_flex::frame::FrameDecoder::new(bytes), compression, limit)
         }

@@ -101,3 +101,15 @@ proptest! {
         }
     }
 }
+
+/// Found by the fuzz target `batch`: 119 bytes took 16 MiB.
+#[test]
+fn legacy_lz4_is_refused_as_kafka_does() {
+    let data = b"a block";
+    let block = lz4_flex::block::compress(data);
+    let mut legacy = 0x184C_2102_u32.to_le_bytes().to_vec();
+    legacy.extend_from_slice(&u32::try_from(block.len()).unwrap().to_le_bytes());
+    legacy.extend_from_slice(&block);
+    let refused = decompress(Compression::Lz4, &legacy, 100);
+    assert_eq!(refused, Err(DecompressError::Malformed(Compression::Lz4)));
+}

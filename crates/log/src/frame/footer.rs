@@ -485,5 +485,9 @@ pub fn decode_extents(
         }
         extents.push(extent);
     }
-    Ok(extents)
+    // The index goes by the directory until extents are asked for.
+    let agree = extents.first().map(|e| e.base_offset) == Some(entry.base_offset)
+        && extents.last().map(Extent::last_offset) == Some(entry.last_offset)
+        && extents.iter().map(|e| u64::from(e.len)).sum::<u64>() == entry.bytes;
+    if agree { Ok(extents) } else { Err(FooterError::Content) }
 }

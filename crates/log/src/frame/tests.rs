@@ -238,3 +238,43 @@ fn unknown_versions_are_told() {
     assert_eq!(FileHeader::decode(&bytes[..60]), Err(FileError::Truncated));
     assert_eq!(FileHeader::decode(&[0; 4096]), Err(FileError::Magic));
 }
+
+/// Found by the fuzz target `footer`: a directory that says other bytes than
+/// its extents was believed.
+#[test]
+fn a_directory_agrees_with_its_extents() {
+    let stamp = Timestamp(0);
+    let extent = |base: i64| Extent {
+        partition: TopicPartition::new(TopicId([7; 16]), PartitionId(0)),
+        kind: ExtentKind::Batch,
+        base_offset: Offset(base),
+        last_offset_delta: 9,
+        leader_epoch: LeaderEpoch(0),
+        position: 0,
+        len: 100,
+        max_timestamp: stamp,
+        append_time: stamp,
+        producer: None,
+        crc: 0,
+    };
+    let info = FooterInfo {
+        file: FileId(7),
+        incarnation: Incarnation(3),
+        data_end: 9_000,
+        first_lsn: Lsn(5),
+        last_lsn: Lsn(6),
+    };
+    let bytes = encode_footer(0, info, &[extent(0), extent(10)], &[]);
+    let trailer = Trailer::decode(&bytes, bytes.len() as u64).unwrap();
+    let footer = Footer::decode(trailer, part(&bytes, &trailer.summary_range())).unwrap();
+    let entry = footer.directory[0];
+    let table = part(&bytes, &entry.extents_range(&trailer));
+    assert!(decode_extents(&trailer, &entry, table).is_ok());
+    for lie in [
+        DirectoryEntry { bytes: 199, ..entry },
+        DirectoryEntry { base_offset: Offset(1), ..entry },
+        DirectoryEntry { last_offset: Offset(20), ..entry },
+    ] {
+        assert_eq!(decode_extents(&trailer, &lie, table), Err(FooterError::Content));
+    }
+}
