@@ -55,7 +55,7 @@ struct Content {
 }
 
 /// Opens a damaged directory. A start may refuse it, saying why; what it
-/// serves, the next start serves too.
+/// serves, the next start serves too, unless checksums were put right.
 pub fn open(bytes: &[u8]) {
     let [which, mended, damage @ ..] = bytes else { return };
     let mut directory = DIRECTORIES[usize::from(*which) % DIRECTORIES.len()].clone();
@@ -67,10 +67,12 @@ pub fn open(bytes: &[u8]) {
         }
     }
     let disk = write_out(&directory);
-    bounded(MEMORY, || check(disk));
+    bounded(MEMORY, || check(disk, mended % 2 == 1));
 }
 
-fn check(disk: MemDisk) {
+/// Lies under a checksum that holds are believed, at one start more than at
+/// the other: what is served is compared only where none were told.
+fn check(disk: MemDisk, lies: bool) {
     let env = TestEnv::new(1);
     let Ok(first) = open_log(&env, &disk, NEXT) else { return };
     if first.engine.all_opened().is_err() {
@@ -79,8 +81,15 @@ fn check(disk: MemDisk) {
     let served = read_all(&env, &first.engine);
     // Killed before it wrote anything more.
     let disk = disk.crash(Crash::Kill);
-    let second = open_log(&env, &disk, NEXT + 1).expect("the second start is refused");
+    let second = match open_log(&env, &disk, NEXT + 1) {
+        Ok(second) => second,
+        Err(_) if lies => return,
+        Err(error) => panic!("the second start is refused: {error}"),
+    };
     let again = read_all(&env, &second.engine);
+    if lies {
+        return;
+    }
     for (number, (first, second)) in served.iter().zip(&again).enumerate() {
         assert_eq!((first.start, first.end), (second.start, second.end), "partition {number}");
         assert!(first.reads == second.reads, "other records of partition {number}");
