@@ -32,16 +32,16 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch as signal};
 
 use super::{
-    Class, Engine, EngineOptions, EngineStats, Gathering, HiddenState, ReadError,
+    Class, Engine, EngineOptions, EngineStats, Gathering, HiddenState, INTERNAL_BYTES, ReadError,
     durable::Durable,
     files::{self, Files, LogFile},
     gather::Gather,
-    maintain::Requests,
+    maintain::{Requests, first_size},
     meta::MetaRecord,
     partition::Partition,
     reader::read_aligned,
     replay::replay,
-    restore,
+    reserve, restore,
     scan::{self, ExtentBytes},
     sources::{Dead, Found, Source, clean_names, find_gaps, find_sources, next_file_id},
     writer::WriterState,
@@ -50,7 +50,7 @@ use crate::{
     BLOCK,
     blocks::BlockPool,
     cache::BlockCache,
-    disk::{Access, Disk, DiskError, DiskLock, Mode},
+    disk::{Access, Disk, DiskError, DiskErrorKind, DiskLock, Mode},
     env::{Env, lock_over_io},
 };
 
@@ -88,6 +88,7 @@ pub enum OpenError {
 }
 
 /// What [`Engine::open`] is given.
+#[derive(Clone)]
 pub struct OpenRequest {
     /// Clocks, randomness, tasks.
     pub env: Arc<dyn Env>,
@@ -127,11 +128,24 @@ pub struct Opened {
 }
 
 impl Engine {
-    /// Opens the log of a data directory, in a new incarnation. Blocks.
+    /// Opens the log of a data directory, in a new incarnation; on a full disk
+    /// with the space of the reserve. Blocks.
     ///
     /// # Errors
     /// See [`OpenError`].
     pub fn open(request: OpenRequest) -> Result<Opened, OpenError> {
+        let disk = Arc::clone(&request.disk);
+        match Self::try_open(request.clone(), FirstSize::Usual) {
+            Err(OpenError::Disk(error))
+                if error.kind == DiskErrorKind::Full && reserve::use_up(&*disk)? =>
+            {
+                Self::try_open(request, FirstSize::Least)
+            }
+            done => done,
+        }
+    }
+
+    fn try_open(request: OpenRequest, size: FirstSize) -> Result<Opened, OpenError> {
         let disk = &*request.disk;
         let names = clean_names(disk, &request)?;
         let mut base = restore::read_checkpoints(disk, &names, &request.log_id)?;
@@ -142,7 +156,7 @@ impl Engine {
         find_gaps(&mut sources, base.lsn())?;
         let frames_copied = copied.frames;
 
-        let engine = Arc::new(build(request, next_file, &copied)?);
+        let engine = Arc::new(build(request, next_file, &copied, size)?);
         engine.write_first_frame(&copied)?;
         engine.write_companions(&mut sources, false)?;
 
@@ -266,7 +280,9 @@ impl Engine {
             companion.push(&bytes)?;
             companion.finish()?;
             source.file.set_companion();
+            // Nothing would cut it again, should a power cut give it back.
             source.file.handle.set_length(info.data_end)?;
+            source.file.handle.sync()?;
             source.file.set_incarnation(source.incarnation);
             source.file.start(info.first_lsn);
             source.file.set_data_end(info.data_end, info.last_lsn);
@@ -435,16 +451,24 @@ fn check_order(file: &LogFile, dead: &Dead) -> Result<(), OpenError> {
 }
 
 /// The engine around a new, empty file.
-fn build(request: OpenRequest, next_file: u64, copied: &Copied) -> Result<Engine, OpenError> {
+fn build(
+    request: OpenRequest,
+    next_file: u64,
+    copied: &Copied,
+    size: FirstSize,
+) -> Result<Engine, OpenError> {
     let OpenRequest { env, disk, lock, options, incarnation, log_id, hidden, .. } = request;
     let id = FileId(next_file);
     let name = files::name(id, FileKind::Wal);
     let handle = disk.create(&name, Mode::Direct)?;
     let file = Arc::new(LogFile::new(id, FileKind::Wal, handle));
     let bytes: u64 = copied.extents.iter().map(|(extent, _)| u64::from(extent.len)).sum();
-    let size =
-        super::maintain::first_size(bytes + frame::front_len(copied.extents.len()) as u64 * 2);
-    file.handle.preallocate(0, size)?;
+    let size = size.of(bytes + frame::front_len(copied.extents.len()) as u64 * 2);
+    if let Err(error) = file.handle.preallocate(0, size) {
+        // Some of it may be allocated, which the next try will need.
+        disk.unlink(&file.name)?;
+        return Err(error.into());
+    }
     file.reserve(size);
     file.set_incarnation(incarnation);
     file.start(copied.lsn);
@@ -502,6 +526,28 @@ fn build(request: OpenRequest, next_file: u64, copied: &Copied) -> Result<Engine
         stats: EngineStats::default(),
         _lock: lock,
     })
+}
+
+/// What is allocated to the first file of an incarnation.
+#[derive(Clone, Copy)]
+enum FirstSize {
+    Usual,
+    /// On a full disk: what deleting takes and nothing for clients, so that
+    /// one start after the other finds room in what was the reserve.
+    Least,
+}
+
+impl FirstSize {
+    /// Bytes, where the file begins with `bytes` of records and tables.
+    fn of(self, bytes: u64) -> u64 {
+        match self {
+            Self::Usual => first_size(bytes),
+            // A block each for the file's header and the frame's three parts.
+            Self::Least => {
+                (bytes + INTERNAL_BYTES).next_multiple_of(BLOCK as u64) + 4 * BLOCK as u64
+            }
+        }
+    }
 }
 
 impl LogFile {

@@ -2,14 +2,14 @@
 //! checkpoint and a new log file for the server's own records need some.
 //!
 //! The reserve is a file of really allocated blocks. It is given up when
-//! maintenance meets a full disk, and made again, before anything else, once
+//! maintenance or a start meets a full disk, and made again, before anything else, once
 //! there is room. Invariant: the log grows for clients only while the reserve
 //! stands, so that produce is refused before deletion is.
 
 use super::{Engine, maintain::Housekeeping};
 use crate::{
     BLOCK,
-    disk::{Access, DiskError, DiskErrorKind, Mode},
+    disk::{Access, Disk, DiskError, DiskErrorKind, Mode},
 };
 
 /// Its name.
@@ -70,20 +70,29 @@ impl Engine {
         if !std::mem::take(&mut house.reserve.stands) {
             return false;
         }
-        // Cut first: an unlink alone may give the space back later.
-        let cut = self.disk.open(NAME, Access::ReadWrite, Mode::Buffered).and_then(|file| {
-            file.set_length(0)?;
-            self.disk.unlink(NAME)
-        });
-        match cut.and_then(|()| self.disk.sync_directory()) {
-            Ok(()) => {
-                tracing::warn!("the disk is full: the reserve is in use");
-                true
-            }
+        match use_up(&*self.disk) {
+            Ok(there_was) => there_was,
             Err(error) => {
                 tracing::warn!(%error, "the reserve cannot be given up");
                 false
             }
         }
     }
+}
+
+/// Gives the space of a reserve back to the disk. Whether there was any.
+///
+/// # Errors
+/// Where it cannot be removed.
+pub(super) fn use_up(disk: &dyn Disk) -> Result<bool, DiskError> {
+    let file = match disk.open(NAME, Access::ReadWrite, Mode::Buffered) {
+        Err(error) if error.kind == DiskErrorKind::NotFound => return Ok(false),
+        opened => opened?,
+    };
+    // Cut first: an unlink alone may give the space back later.
+    file.set_length(0)?;
+    disk.unlink(NAME)?;
+    disk.sync_directory()?;
+    tracing::warn!("the disk is full: the reserve is in use");
+    Ok(true)
 }

@@ -75,6 +75,44 @@ fn a_full_disk_is_emptied_by_deletion() {
     assert_eq!(world.high_watermark(0), end + 1);
 }
 
+/// Appends until that is refused; the high watermark then.
+fn fill(world: &mut World, batch: &[u8]) -> i64 {
+    let header = batch::check(batch).unwrap();
+    let partition = world.partition(0);
+    loop {
+        let engine = Arc::clone(&world.engine);
+        let mut append = Box::pin(engine.append(&partition, &header, batch, Class::Client, false));
+        let appended = poll_once(&mut append).unwrap_or_else(|| {
+            world.engine.maintain_step();
+            world.env.block_on(append)
+        });
+        if let Err(error) = appended {
+            assert_eq!(error, AppendError::StorageFull);
+            return world.high_watermark(0);
+        }
+        world.commit();
+    }
+}
+
+#[test]
+fn a_full_disk_is_started_on_and_emptied_by_deletion() {
+    let options =
+        EngineOptions { file_bytes: 1 << 20, reserve_bytes: 4 << 20, ..EngineOptions::default() };
+    let mut world = World::with(options, MemDisk::with_capacity(1, 32 << 20));
+    world.engine.maintain_step();
+    let large = text_batch(&"x".repeat(200_000));
+    for crash in [POWER_CUT, Crash::Kill, POWER_CUT] {
+        let end = fill(&mut world, &large);
+        world.crash(crash);
+        assert_eq!(world.high_watermark(0), end);
+    }
+    let end = fill(&mut world, &large);
+    world.move_log_start(0, end - 1).unwrap();
+    world.maintain();
+    assert!(fill(&mut world, &large) > end);
+    assert_eq!(world.names("reserve").len(), 1, "the reserve was not made again");
+}
+
 #[test]
 fn idle_producers_make_room_for_new_ones() {
     let options = EngineOptions { producers_max: 40, ..EngineOptions::default() };
