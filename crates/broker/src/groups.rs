@@ -67,6 +67,8 @@ pub enum GroupLogError {
 /// The groups of one incarnation of the broker.
 pub struct GroupCoordinator {
     env: Arc<dyn Env>,
+    /// When the process began to be believed: see [`tasks`].
+    started: Now,
     phase: Mutex<Phase>,
     /// Records wait to be appended.
     work: Notify,
@@ -129,11 +131,14 @@ fn within_i32(value: u32) -> i32 {
 }
 
 impl GroupCoordinator {
-    /// A coordinator that takes in the log's records, to be started then.
+    /// A coordinator that takes in the log's records, to be started then. What
+    /// the wall clock has moved beyond the monotonic one since `started`
+    /// expires nothing.
     #[must_use]
-    pub fn new(env: Arc<dyn Env>) -> Arc<Self> {
+    pub fn new(env: Arc<dyn Env>, started: Now) -> Arc<Self> {
         Arc::new(Self {
             env,
+            started,
             phase: Mutex::new(Phase::Recovering(DurableGroups::default(), None)),
             work: Notify::new(),
             sooner: Notify::new(),

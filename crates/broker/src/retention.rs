@@ -2,11 +2,12 @@
 //!
 //! The log start moves first, durably; the bytes below it go later, when the
 //! store finds a file mostly dead. "Now" is the wall clock, but never ahead of
-//! the monotonic clock since the start, so that a clock that jumps deletes
-//! nothing.
+//! the monotonic clock since the process began, so that a clock that jumps
+//! deletes nothing.
 
 use std::sync::Arc;
 
+use millrace_coord::groups::Now;
 use millrace_log::retention::RetentionLimits;
 use millrace_types::{Offset, Timestamp, TopicPartition};
 
@@ -20,9 +21,11 @@ const JUMP_MS: i64 = 60_000;
 /// Log starts that move by one record batch of hidden state.
 const CHUNK: usize = 1_000;
 
-/// Runs retention until the broker ends.
-pub(crate) async fn run(broker: Arc<Broker>) {
-    let mut clock = RetentionClock::new(broker.env.wall(), broker.env.monotonic_ms());
+/// Runs retention until the broker ends. At `started` the wall clock was
+/// right, for all that is known.
+pub(crate) async fn run(broker: Arc<Broker>, started: Now) {
+    let clock = RetentionClock::new(started.wall, started.monotonic_ms);
+    let mut stopped = false;
     loop {
         let wake = broker.env.sleep_until(broker.env.monotonic_ms() + EVERY_MS);
         tokio::select! {
@@ -32,6 +35,14 @@ pub(crate) async fn run(broker: Arc<Broker>) {
         }
         let now = clock.now(broker.env.wall(), broker.env.monotonic_ms());
         broker.metrics.retention_stopped.set(u64::from(now.is_none()));
+        match (std::mem::replace(&mut stopped, now.is_none()), now) {
+            (false, None) => tracing::error!(
+                "the wall clock jumped ahead: nothing is deleted by age until it is set right, or, \
+                 if it is right now, until the server is restarted"
+            ),
+            (true, Some(_)) => tracing::info!("the wall clock is plausible: retention goes on"),
+            _ => {}
+        }
         broker.metrics.groups.set(u64::try_from(broker.groups.len()).unwrap_or(u64::MAX));
         broker.expire(now).await;
     }
@@ -82,7 +93,7 @@ impl RetentionClock {
     }
 
     /// Now; `None` while the wall clock is further ahead than it can be.
-    fn now(&mut self, wall: Timestamp, monotonic_ms: u64) -> Option<Timestamp> {
+    fn now(&self, wall: Timestamp, monotonic_ms: u64) -> Option<Timestamp> {
         let expected = self.offset_ms.saturating_add(as_ms(monotonic_ms));
         if wall.get() > expected.saturating_add(JUMP_MS) {
             return None;
@@ -101,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_jumps_ahead_is_not_believed() {
-        let mut clock = RetentionClock::new(Timestamp(1_000_000), 10);
+        let clock = RetentionClock::new(Timestamp(1_000_000), 10);
         assert_eq!(clock.now(Timestamp(1_000_005), 15), Some(Timestamp(1_000_005)));
         assert_eq!(clock.now(Timestamp(9_000_000), 20), None);
         assert_eq!(clock.now(Timestamp(1_000_012), 22), Some(Timestamp(1_000_012)));
@@ -109,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_goes_back_only_delays() {
-        let mut clock = RetentionClock::new(Timestamp(1_000_000), 0);
+        let clock = RetentionClock::new(Timestamp(1_000_000), 0);
         assert_eq!(clock.now(Timestamp(900_000), 5_000), Some(Timestamp(900_000)));
     }
 }

@@ -14,6 +14,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use millrace_coord::groups::Now;
 use millrace_log::FORMAT_VERSION;
 use millrace_store::{
     catalog::{Catalog, CatalogError, Identity},
@@ -68,6 +69,7 @@ pub struct Supervisor {
     drivers: Drivers,
     settings: Settings,
     lock: Arc<DiskLock>,
+    started: Now,
     current: ArcSwap<Broker>,
     stopping: AtomicBool,
     /// The writer and the maintenance of the current incarnation are done.
@@ -85,12 +87,16 @@ impl Supervisor {
     pub async fn start(drivers: Drivers, settings: Settings) -> Result<Arc<Self>, StartError> {
         let lock = Arc::new(drivers.disk.lock()?);
         let stopped = Arc::new(Notify::new());
-        let broker = open(&drivers, &settings, &lock, Synced::new(), &stopped).await?;
+        // The wall clock is believed once a process: one that has jumped since
+        // must not be believed because a write fails.
+        let started = Now { monotonic_ms: drivers.env.monotonic_ms(), wall: drivers.env.wall() };
+        let broker = open(&drivers, &settings, &lock, Synced::new(), started, &stopped).await?;
         let env = Arc::clone(&drivers.env);
         let supervisor = Arc::new(Self {
             drivers,
             settings,
             lock,
+            started,
             current: ArcSwap::new(broker),
             stopping: AtomicBool::new(false),
             stopped,
@@ -124,8 +130,9 @@ impl Supervisor {
 
     async fn reopen(&self, synced: Synced) {
         loop {
-            let (drivers, settings) = (&self.drivers, &self.settings);
-            match open(drivers, settings, &self.lock, synced.clone(), &self.stopped).await {
+            let (drivers, settings, started) = (&self.drivers, &self.settings, self.started);
+            let synced = synced.clone();
+            match open(drivers, settings, &self.lock, synced, started, &self.stopped).await {
                 Ok(broker) => {
                     tracing::warn!("the log was recovered after a failed write; serving again");
                     self.current.store(broker);
@@ -165,12 +172,13 @@ async fn open(
     settings: &Settings,
     lock: &Arc<DiskLock>,
     synced: Synced,
+    started: Now,
     stopped: &Arc<Notify>,
 ) -> Result<Arc<Broker>, StartError> {
     let Drivers { env, disk, catalog, metrics } = drivers;
-    let groups = GroupCoordinator::new(Arc::clone(env));
+    let groups = GroupCoordinator::new(Arc::clone(env), started);
     let hidden: Arc<dyn HiddenState> = Arc::new(HiddenGroups(Arc::clone(&groups)));
-    let started = env.monotonic_ms();
+    let begun = env.monotonic_ms();
     let before = catalog.load().await?;
     if before.is_new() {
         let names = disk.list()?;
@@ -229,9 +237,9 @@ async fn open(
     if let Err(error) = engine.forget_tombstones(&deleted).await {
         tracing::warn!(%error, "deleted topics are remembered until the next start");
     }
-    env.spawn("retention", Box::pin(crate::retention::run(Arc::clone(&broker))));
+    env.spawn("retention", Box::pin(crate::retention::run(Arc::clone(&broker), started)));
     metrics.incarnations.increment();
-    let took = env.monotonic_ms().saturating_sub(started);
+    let took = env.monotonic_ms().saturating_sub(begun);
     metrics.recovery.set(Duration::from_millis(took));
     tracing::info!(%incarnation, took_ms = took, "the log is open");
     Ok(broker)

@@ -35,6 +35,8 @@ pub(super) fn spawn(
 async fn append_records(groups: Arc<GroupCoordinator>, log: Arc<dyn GroupLog>) {
     let ended = log.ended();
     tokio::pin!(ended);
+    // Clients try again and again: only the first refusal is worth a line.
+    let mut refused = false;
     loop {
         match groups.take_queued() {
             Queued::Nothing => tokio::select! {
@@ -42,10 +44,22 @@ async fn append_records(groups: Arc<GroupCoordinator>, log: Arc<dyn GroupLog>) {
                 () = &mut ended => break,
                 () = groups.work.notified() => {}
             },
-            Queued::TooLarge => groups.refuse(1, Refusal::TooLarge),
+            Queued::TooLarge => {
+                tracing::warn!("records of a group are too large to be stored");
+                groups.refuse(1, Refusal::TooLarge);
+            }
             Queued::Units(count, records) => match log.append(&records).await {
-                Ok(()) => {}
-                Err(GroupLogError::Refused(refusal)) => groups.refuse(count, refusal),
+                Ok(()) => {
+                    if std::mem::take(&mut refused) {
+                        tracing::info!("records of groups are stored again");
+                    }
+                }
+                Err(GroupLogError::Refused(refusal)) => {
+                    if !std::mem::replace(&mut refused, true) {
+                        tracing::warn!(count, ?refusal, "records of groups could not be stored");
+                    }
+                    groups.refuse(count, refusal);
+                }
                 Err(GroupLogError::Ended) => break,
             },
         }
@@ -77,7 +91,7 @@ async fn keep_deadlines(groups: Arc<GroupCoordinator>, log: Arc<dyn GroupLog>) {
 async fn expire(groups: Arc<GroupCoordinator>, log: Arc<dyn GroupLog>, interval_ms: u64) {
     let ended = log.ended();
     tokio::pin!(ended);
-    let clock = ExpiryClock::new(groups.now());
+    let clock = ExpiryClock::new(groups.started);
     let mut after: Option<GroupId> = None;
     loop {
         // Between two turns of a pass others get theirs.
@@ -148,7 +162,6 @@ impl GroupCoordinator {
 
     /// The newest `count` units were not appended.
     fn refuse(&self, count: usize, refusal: Refusal) {
-        tracing::warn!(count, ?refusal, "records of groups could not be stored");
         for unit in self.take_refused(count) {
             let now = self.now();
             if self.with(|groups| ((), groups.refused(unit.persist, refusal, now))).is_err() {

@@ -48,16 +48,26 @@ struct World {
     groups: Arc<GroupCoordinator>,
 }
 
+fn now(env: &TestEnv) -> Now {
+    Now { monotonic_ms: env.monotonic_ms(), wall: env.wall() }
+}
+
 impl World {
     /// Groups as `records` tell of them.
     fn recovered(records: &[Vec<u8>]) -> Self {
         let env = TestEnv::new(1);
+        let started = now(&env);
+        Self::recovered_in(env, started, records)
+    }
+
+    /// As [`Self::recovered`], in a process that runs since `started`.
+    fn recovered_in(env: TestEnv, started: Now, records: &[Vec<u8>]) -> Self {
         let log = Arc::new(TestLog {
             written: Mutex::default(),
             refuses: Mutex::default(),
             over: watch::Sender::new(false),
         });
-        let groups = GroupCoordinator::new(Arc::new(env.clone()));
+        let groups = GroupCoordinator::new(Arc::new(env.clone()), started);
         records.iter().for_each(|record| groups.apply(record));
         let as_log: Arc<dyn GroupLog> = log.clone();
         groups.start(&BrokerConfig::default(), &as_log).unwrap();
@@ -327,9 +337,23 @@ fn offsets_expire_by_a_clock_that_does_not_jump() {
 }
 
 #[test]
+fn a_recovery_does_not_believe_a_clock_that_jumped_before_it() {
+    let week_ms = 7 * 24 * 3_600_000;
+    let before = World::new();
+    drop(before.commit(5));
+    before.flush();
+    let started = now(&before.env);
+    before.env.set_wall(before.env.wall().plus_ms(10 * week_ms));
+    let after = World::recovered_in(before.env.clone(), started, &before.groups.snapshot());
+    after.env.advance(600_000);
+    after.flush();
+    assert_eq!(after.committed(), Some(Offset(5)));
+}
+
+#[test]
 fn a_rotten_record_keeps_groups_from_starting() {
     let env = TestEnv::new(1);
-    let groups = GroupCoordinator::new(Arc::new(env));
+    let groups = GroupCoordinator::new(Arc::new(env.clone()), now(&env));
     groups.apply(&[1, 99]);
     let log: Arc<dyn GroupLog> = World::new().log;
     assert_eq!(groups.start(&BrokerConfig::default(), &log), Err(RecordError::Kind(99)));
