@@ -130,6 +130,23 @@ def own_broker(pytestconfig, tmp_path, request):
     server.stop()
 
 
+@pytest.fixture
+def start_millrace(tmp_path, request):
+    """Starts a Millrace of the test's own with settings under our names, Kafka's as `kafka`; for tests marked `millrace`."""
+    started = []
+
+    def start(data: Path | None = None, environment: dict[str, str] | None = None, kafka: dict | None = None, **settings):
+        named = {f"kafka.{name}": value for name, value in {"group.initial.rebalance.delay.ms": 0, **(kafka or {})}.items()}
+        server = Millrace(tmp_path / f"server-{len(started)}", data=data, environment=environment, **named, **settings)
+        started.append(server)
+        return server.start()
+
+    yield start
+    for server in started:
+        _show_log_of(server, request)
+        server.stop()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     report = yield

@@ -54,6 +54,13 @@ class Process:
             self.kill()
             raise
 
+    def pause(self):
+        """SIGSTOP: it does nothing until it is resumed."""
+        self.child.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        self.child.send_signal(signal.SIGCONT)
+
     def stop(self):
         """Whatever it takes."""
         if self.alive():

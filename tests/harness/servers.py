@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import subprocess
+import urllib.request
 import uuid
 from pathlib import Path
 
@@ -26,9 +27,10 @@ class Millrace:
 
     name = "millrace"
 
-    def __init__(self, home: Path, **settings):
+    def __init__(self, home: Path, data: Path | None = None, environment: dict[str, str] | None = None, **settings):
         self.home = home
-        self.data = home / "data"
+        self.data = data or home / "data"
+        self.environment = {**os.environ, **(environment or {})}
         self.settings = settings
         self.bootstrap = self.http = "127.0.0.1:0"
         self.process: Process | None = None
@@ -47,6 +49,7 @@ class Millrace:
         self.process = Process(
             [millrace_binary(), "serve", "--data-dir", self.data, "--kafka-listen", self.bootstrap, "--http-listen", self.http, *sets],
             self.home / "server.log",
+            env=self.environment,
         )
         return self.process
 
@@ -73,6 +76,21 @@ class Millrace:
     def stop(self):
         if self.process:
             self.process.stop()
+
+    def metric(self, name: str) -> float:
+        """What /metrics says now, summed over the labels."""
+        with urllib.request.urlopen(f"http://{self.http}/metrics", timeout=30) as answer:
+            lines = answer.read().decode().splitlines()
+        said = [float(line.rsplit(" ", 1)[1]) for line in lines if line.split("{")[0].split(" ")[0] == name]
+        assert said, f"no metric is named {name}"
+        return sum(said)
+
+    def disk_bytes(self) -> int:
+        """What its data directory takes on the disk."""
+        return sum(file.stat().st_blocks * 512 for file in self.data.iterdir())
+
+    def logged(self) -> str:
+        return (self.home / "server.log").read_text(errors="replace")
 
     def log_tail(self, lines: int = 60) -> str:
         log = self.home / "server.log"
