@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use millrace_bench::BenchArgs;
+
 use crate::settings::{self, Layers, SettingsError};
 
 /// One log for streams of events, served by the Kafka protocol.
@@ -22,6 +24,7 @@ pub(crate) enum Command {
     /// Histories of what clients did and saw
     #[command(subcommand)]
     History(HistoryCommand),
+    Bench(Box<BenchArgs>),
 }
 
 #[derive(Debug, Subcommand)]

@@ -5,6 +5,7 @@
 //! Exit codes: 0 done, 1 failed, 2 asked for something that can't be.
 
 mod announce;
+mod bench;
 mod cli;
 mod endpoints;
 mod env;
@@ -38,5 +39,6 @@ fn main() -> ExitCode {
                 ExitCode::from(2)
             }
         },
+        cli::Command::Bench(args) => bench::run(&args),
     }
 }

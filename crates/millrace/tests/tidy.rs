@@ -25,6 +25,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("millrace-kafka", &["millrace-types", "millrace-broker"]),
     // What proves the others knows none of them.
     ("millrace-history", &[]),
+    ("millrace-bench", &["millrace-types", "millrace-log"]),
     // Tests alone: the bodies of the fuzz targets reach every decoder.
     (
         "millrace-fuzz",
@@ -45,6 +46,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "millrace-broker",
             "millrace-kafka",
             "millrace-history",
+            "millrace-bench",
         ],
     ),
 ];
