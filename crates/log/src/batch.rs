@@ -12,7 +12,10 @@ use millrace_types::{
     ErrorKind, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp,
 };
 
-use crate::wire::{Ended, Reader};
+use crate::{
+    crc,
+    wire::{Ended, Reader},
+};
 
 mod builder;
 #[cfg(test)]
@@ -403,6 +406,16 @@ pub fn stamp(batch: &mut [u8], base_offset: Offset, epoch: LeaderEpoch) -> Resul
     put(header, 0, base_offset.get().to_be_bytes());
     put(header, 12, epoch.get().to_be_bytes());
     Ok(())
+}
+
+/// The CRC32C of a whole batch: `head` are its first bytes as they will be
+/// stored, up to the end of its own CRC at least, and `header` is of a batch
+/// whose CRC was checked: the rest is not read again.
+#[must_use]
+pub fn stored_crc(head: &[u8], header: &BatchHeader) -> u32 {
+    let before = head.get(..CRC_FROM).unwrap_or(head);
+    let rest = u32::try_from(header.len.saturating_sub(CRC_FROM)).unwrap_or(u32::MAX);
+    crc::concatenated(crc32c::crc32c(before), header.crc, rest)
 }
 
 /// Makes `at` the timestamp of all records, as topics with

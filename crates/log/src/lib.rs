@@ -12,6 +12,7 @@
 pub mod batch;
 pub mod checkpoint;
 pub mod compression;
+mod crc;
 #[cfg(test)]
 mod format_page;
 pub mod frame;

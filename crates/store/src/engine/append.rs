@@ -210,8 +210,9 @@ impl Engine {
         if stamp_time {
             let mut copy = batch.to_vec();
             let stamped = batch::stamp_append_time(&mut copy, append_time);
-            assert!(stamped.is_ok(), "a checked batch takes its time");
-            let header = BatchHeader { max_timestamp: append_time, ..*header };
+            let Ok(header) = stamped.and_then(|()| BatchHeader::parse(&copy)) else {
+                unreachable!("a checked batch takes its time")
+            };
             gather.push(partition, &header, &copy, &stamp);
         } else {
             gather.push(partition, header, batch, &stamp);

@@ -200,8 +200,8 @@ impl Gather {
         Ok(())
     }
 
-    /// Copies one batch into the frame, with its offset and epoch. Room was
-    /// made by [`Self::make_room`].
+    /// Copies one batch, whose CRC was checked, into the frame, with its offset
+    /// and epoch. Room was made by [`Self::make_room`].
     pub(super) fn push(
         &mut self,
         partition: &Arc<Partition>,
@@ -218,7 +218,7 @@ impl Gather {
         // The header was parsed before: stamping can't fail on its length.
         let stamping = batch::stamp(&mut stamped, stamp.base_offset, stamp.leader_epoch);
         assert!(stamping.is_ok(), "a checked batch takes its offset");
-        let crc = crc32c::crc32c_append(crc32c::crc32c(&stamped), rest);
+        let crc = batch::stored_crc(&stamped, header);
         self.copy(&stamped);
         self.copy(rest);
         let extent = Extent {
