@@ -21,6 +21,7 @@ mod tests;
 
 use std::{
     fmt,
+    io::IoSliceMut,
     mem::ManuallyDrop,
     ops::Range,
     sync::{
@@ -351,8 +352,8 @@ impl BlockWriter {
         self.filled = filled;
     }
 
-    /// Appends what `read` puts into the next `len` bytes; it returns how
-    /// many that were, and they alone count.
+    /// Appends what `read` puts into the next `len` bytes of these blocks, one
+    /// behind the other; it returns how many that were, and they alone count.
     ///
     /// # Errors
     /// That of `read`; nothing is appended then.
@@ -360,16 +361,27 @@ impl BlockWriter {
     /// # Panics
     /// If `len` bytes don't fit, or `read` claims more than it was given.
     pub fn fill_from<E>(
-        &mut self,
+        writers: &mut [Self],
         len: usize,
-        read: impl FnOnce(&mut [u8]) -> Result<usize, E>,
+        read: impl FnOnce(&mut [IoSliceMut<'_>]) -> Result<usize, E>,
     ) -> Result<usize, E> {
-        assert!(len <= self.remaining(), "{len} bytes don't fit into {}", self.remaining());
-        let start = self.filled;
-        let got = read(self.writable(start..start + len))?;
-        self.inner.filled_from_outside.store(true, Ordering::Relaxed);
+        let mut left = len;
+        let mut targets = Vec::with_capacity(writers.len());
+        for writer in &mut *writers {
+            let (start, part) = (writer.filled, left.min(writer.remaining()));
+            targets.push(IoSliceMut::new(writer.writable(start..start + part)));
+            left -= part;
+        }
+        assert!(left == 0, "{len} bytes don't fit into {} blocks", targets.len());
+        let got = read(&mut targets)?;
         assert!(got <= len, "{got} bytes read into {len}");
-        self.filled += got;
+        let mut left = got;
+        for writer in writers {
+            let part = left.min(writer.remaining());
+            writer.inner.filled_from_outside.store(true, Ordering::Relaxed);
+            writer.filled += part;
+            left -= part;
+        }
         Ok(got)
     }
 

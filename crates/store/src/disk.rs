@@ -20,7 +20,11 @@ pub mod conformance;
 pub mod memory;
 pub mod os;
 
-use std::{fmt, io::IoSlice, sync::Arc};
+use std::{
+    fmt,
+    io::{IoSlice, IoSliceMut},
+    sync::Arc,
+};
 
 use millrace_types::ErrorKind;
 
@@ -120,6 +124,30 @@ pub trait DiskFile: Send + Sync + 'static {
     /// # Panics
     /// If the file is direct and something is not aligned.
     fn read_at(&self, position: u64, buffer: &mut [u8]) -> Result<usize, DiskError>;
+
+    /// [`DiskFile::read_at`] into several buffers, one behind the other; by
+    /// one call where the driver can.
+    ///
+    /// # Errors
+    /// [`DiskErrorKind::Io`].
+    ///
+    /// # Panics
+    /// If the file is direct and something is not aligned.
+    fn read_vectored_at(
+        &self,
+        position: u64,
+        buffers: &mut [IoSliceMut<'_>],
+    ) -> Result<usize, DiskError> {
+        let mut read = 0;
+        for buffer in buffers {
+            let got = self.read_at(position + read as u64, buffer)?;
+            read += got;
+            if got < buffer.len() {
+                break;
+            }
+        }
+        Ok(read)
+    }
 
     /// Makes everything written before the call durable (fdatasync).
     ///

@@ -1,3 +1,5 @@
+use std::slice;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -96,13 +98,31 @@ fn reserved_space_of_a_recycled_block_shows_nothing_of_its_former_life() {
 #[test]
 fn a_read_counts_what_it_brought() {
     let mut writer = BlockPool::new(BLOCK_BYTES).take().unwrap();
-    let got = writer.fill_from(100, |buffer| {
-        buffer[..3].copy_from_slice(b"abc");
+    let got = BlockWriter::fill_from(slice::from_mut(&mut writer), 100, |buffers| {
+        buffers[0][..3].copy_from_slice(b"abc");
         Ok::<_, ()>(3)
     });
     assert_eq!(got, Ok(3));
-    assert_eq!(writer.fill_from(100, |_| Err("failed")), Err("failed"));
+    let failed = BlockWriter::fill_from(slice::from_mut(&mut writer), 100, |_| Err("failed"));
+    assert_eq!(failed, Err("failed"));
     assert_eq!(writer.bytes(), b"abc");
+}
+
+#[test]
+fn a_read_goes_on_in_the_next_block() {
+    let pool = BlockPool::new(3 * BLOCK_BYTES);
+    let mut writers = [(); 3].map(|()| pool.take().unwrap());
+    let got = BlockWriter::fill_from(&mut writers, 2 * BLOCK_BYTES + 100, |buffers| {
+        assert_eq!(
+            buffers.iter().map(|b| b.len()).collect::<Vec<_>>(),
+            [BLOCK_BYTES, BLOCK_BYTES, 100]
+        );
+        buffers[1][..7].fill(7);
+        Ok::<_, ()>(BLOCK_BYTES + 7)
+    });
+    assert_eq!(got, Ok(BLOCK_BYTES + 7));
+    assert_eq!(writers.each_ref().map(BlockWriter::filled), [BLOCK_BYTES, 7, 0]);
+    assert_eq!(writers[1].bytes(), [7; 7]);
 }
 
 #[test]
@@ -233,8 +253,8 @@ proptest! {
                 }
                 Step::Fill(..) => {}
                 Step::Read(bytes) => {
-                    writer.fill_from(600, |buffer| {
-                        buffer[..bytes.len()].copy_from_slice(&bytes);
+                    BlockWriter::fill_from(slice::from_mut(&mut writer), 600, |buffers| {
+                        buffers[0][..bytes.len()].copy_from_slice(&bytes);
                         Ok::<_, ()>(bytes.len())
                     }).unwrap();
                     model.extend(bytes);

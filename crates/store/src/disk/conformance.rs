@@ -6,7 +6,7 @@
     reason = "these are tests, which other crates' tests call"
 )]
 
-use std::io::IoSlice;
+use std::io::{IoSlice, IoSliceMut};
 
 use super::{Access, Disk, DiskErrorKind, DiskFile, Mode};
 use crate::{BLOCK, aligned::AlignedBuffer};
@@ -20,6 +20,7 @@ pub fn run<D: Disk>(new: impl Fn() -> D) {
         what_was_written_is_read(&new(), mode);
         a_read_ends_with_the_file(&new(), mode);
         pieces_are_written_back_to_back(&new(), mode);
+        pieces_are_read_back_to_back(&new(), mode);
         writes_leave_zeros_where_they_skip(&new(), mode);
         allocated_space_reads_as_zeros(&new(), mode);
         allocating_keeps_what_is_there(&new(), mode);
@@ -99,6 +100,18 @@ fn pieces_are_written_back_to_back(disk: &dyn Disk, mode: Mode) {
     for (block, expected) in content.chunks(BLOCK).zip(&blocks) {
         assert_eq!(block, &expected[..]);
     }
+}
+
+fn pieces_are_read_back_to_back(disk: &dyn Disk, mode: Mode) {
+    let file = disk.create("file", mode).unwrap();
+    let pieces = [aligned(1, 1), aligned(2, 2), aligned(1, 3)];
+    file.write_at(0, &pieces.each_ref().map(|piece| IoSlice::new(piece))).unwrap();
+    let (mut first, mut second) = (aligned(2, 0), aligned(3, 0));
+    let mut pieces = [IoSliceMut::new(&mut first), IoSliceMut::new(&mut second)];
+    let got = file.read_vectored_at(BLOCK as u64, &mut pieces).unwrap();
+    assert_eq!(got, 3 * BLOCK, "as far as the file goes");
+    assert_eq!(*first, *aligned(2, 2));
+    assert_eq!(second[..BLOCK], *aligned(1, 3));
 }
 
 fn writes_leave_zeros_where_they_skip(disk: &dyn Disk, mode: Mode) {

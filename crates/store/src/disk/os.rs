@@ -8,7 +8,7 @@
 mod tests;
 
 use std::{
-    io::IoSlice,
+    io::{IoSlice, IoSliceMut},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
@@ -320,6 +320,30 @@ impl DiskFile for OsFile {
             if n == 0 || self.progress(n) != n {
                 break;
             }
+        }
+        Ok(filled)
+    }
+
+    fn read_vectored_at(
+        &self,
+        position: u64,
+        buffers: &mut [IoSliceMut<'_>],
+    ) -> Result<usize, DiskError> {
+        let mut buffers = buffers.get_mut(..buffers.len().min(SLICES_MAX)).unwrap_or_default();
+        if self.aligned {
+            assert_aligned("a position of", position);
+            buffers.iter().for_each(|buffer| assert_aligned_memory(buffer));
+        }
+        let mut filled = 0;
+        while !buffers.is_empty() {
+            let n = retry(|| rustix::io::preadv(&self.fd, buffers, position + filled as u64))
+                .map_err(|e| self.failed(Operation::Read, e))?;
+            filled += n;
+            // Within a block, a direct read stops only where the file does.
+            if n == 0 || self.progress(n) != n {
+                break;
+            }
+            IoSliceMut::advance_slices(&mut buffers, n);
         }
         Ok(filled)
     }
