@@ -218,15 +218,13 @@ impl Engine {
             gather.push(partition, header, batch, &stamp);
         }
         let lsn = gather.lsn();
-        self.wake_writer(gathering);
-        Ok(Appended { base_offset, append_time, lsn, duplicate: false })
-    }
-
-    /// Wakes the log writer if it sleeps.
-    pub(super) fn wake_writer(&self, gathering: &mut Gathering) {
-        if std::mem::take(&mut gathering.writer_waits) {
+        let enough = gathering.is_enough();
+        drop(held);
+        if enough {
+            // Not under the lock, which is what the writer takes first.
             self.work.ring();
         }
+        Ok(Appended { base_offset, append_time, lsn, duplicate: false })
     }
 
     /// Makes sure that the gathering frame takes `len` bytes more: goes on in

@@ -366,7 +366,9 @@ impl Engine {
             data_end,
         });
         // The append that came here may yet find no space in the new file.
-        self.wake_writer(gathering);
+        if gathering.is_enough() {
+            self.work.ring();
+        }
         self.ask_for_maintenance();
         Ok(())
     }

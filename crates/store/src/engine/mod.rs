@@ -29,6 +29,7 @@ pub mod fuzzing;
 mod gather;
 mod maintain;
 mod meta;
+mod pace;
 mod partition;
 mod reader;
 mod recovery;
@@ -223,8 +224,8 @@ struct Gathering {
     next: Option<Arc<files::LogFile>>,
     /// Files that ended, with their extents, in the order of the frames.
     finished: Vec<writer::Finished>,
-    /// The writer waits for the bell.
-    writer_waits: bool,
+    /// The writer waits for the bell, and for so many bytes.
+    writer_wants: Option<u64>,
     ended: bool,
     stopping: bool,
 }

@@ -499,7 +499,7 @@ fn build(
             gather,
             next: None,
             finished: Vec::new(),
-            writer_waits: false,
+            writer_wants: None,
             ended: false,
             stopping: false,
         }),

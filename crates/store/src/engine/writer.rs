@@ -23,13 +23,14 @@ use super::{
     Engine, Flush, Gathering,
     files::LogFile,
     gather::{Frame, NoMemory},
+    pace::{Pace, Wait},
 };
 use crate::{
     aligned::AlignedBuffer,
     blocks::{BLOCK_BYTES, Block},
     cache::BlockKey,
     disk::DiskError,
-    env::{Env, lock_over_io},
+    env::lock_over_io,
 };
 
 /// A file that takes no more frames and wants its footer.
@@ -42,8 +43,6 @@ pub(super) struct Finished {
 
 /// With nothing to write for this long, a mark is written.
 const MARK_AFTER: Duration = Duration::from_secs(1);
-/// So much waiting is worth a commit, whatever the meter says.
-const COMMIT_BYTES: u64 = 1 << 20;
 /// With `flush=os`, the log is synced behind the acknowledgements this often,
 /// at least.
 const LAZY_SYNC_BYTES: u64 = 64 << 20;
@@ -55,6 +54,9 @@ pub struct WriterState {
     unmarked: bool,
     /// With `flush=os`: bytes written since the last sync.
     unsynced_bytes: u64,
+    /// Bytes that the last step took, and that had gathered when it was done.
+    taken: u64,
+    behind: u64,
 }
 
 impl Engine {
@@ -62,13 +64,14 @@ impl Engine {
     /// thread of its own.
     pub fn run_writer(&self) {
         let mut state = WriterState::default();
-        let mut meter = Meter::new(self.options.commits_per_second_max, self.env.monotonic());
+        let mut pace = Pace::new(self.options.commits_per_second_max, self.env.monotonic());
         loop {
             match self.wait_for_work() {
                 Work::Frames => {
-                    let enough = || self.gather.lock().gather.pending_bytes() >= COMMIT_BYTES;
-                    meter.take(&*self.env, enough);
+                    let seen = self.wait_for_more(pace.wait(self.env.monotonic()));
+                    let began = self.env.monotonic();
                     self.write_step(&mut state);
+                    pace.committed(began, seen, state.taken, state.behind);
                 }
                 Work::Idle => self.idle_step(&mut state),
                 Work::Over => return,
@@ -76,12 +79,13 @@ impl Engine {
         }
     }
 
+    /// Waits until there is something to write.
     fn wait_for_work(&self) -> Work {
         let mut rang = true;
         loop {
             {
                 let mut gathering = self.gather.lock();
-                gathering.writer_waits = false;
+                gathering.writer_wants = None;
                 if gathering.ended {
                     return Work::Over;
                 }
@@ -94,9 +98,30 @@ impl Engine {
                 if !rang {
                     return Work::Idle;
                 }
-                gathering.writer_waits = true;
+                gathering.writer_wants = Some(0);
             }
             rang = self.work.wait(MARK_AFTER);
+        }
+    }
+
+    /// Waits for as many bytes, or as long, as it is worth. How many there
+    /// were to begin with.
+    fn wait_for_more(&self, wait: Wait) -> u64 {
+        let mut seen = None;
+        loop {
+            let left = wait.until.saturating_sub(self.env.monotonic());
+            {
+                let mut gathering = self.gather.lock();
+                gathering.writer_wants = None;
+                let pending = gathering.gather.pending_bytes();
+                let seen = *seen.get_or_insert(pending);
+                let over = gathering.ended || gathering.stopping;
+                if pending >= wait.bytes || over || left.is_zero() {
+                    return seen;
+                }
+                gathering.writer_wants = Some(wait.bytes);
+            }
+            self.work.wait(left);
         }
     }
 
@@ -108,6 +133,7 @@ impl Engine {
             if gathering.ended {
                 return;
             }
+            state.taken = gathering.gather.pending_bytes();
             if !gathering.gather.is_empty() && self.seal(&mut gathering).is_err() {
                 // Room for the tables was made with the payload's.
                 unreachable!("a frame with extents has room for its tables");
@@ -195,7 +221,9 @@ impl Engine {
             Flush::Os => {
                 // Recovery takes what is not synced into memory, all at once.
                 let memory = self.cache.pool().usage().capacity as u64;
-                self.sync_lazily(state, LAZY_SYNC_BYTES.min(memory / 4))
+                self.sync_lazily(state, LAZY_SYNC_BYTES.min(memory / 4))?;
+                state.behind = self.gather.lock().gather.pending_bytes();
+                Ok(())
             }
         }
     }
@@ -211,6 +239,7 @@ impl Engine {
         if gathering.gather.file().id == file.id {
             gathering.gather.synced_to = end;
         }
+        state.behind = gathering.gather.pending_bytes();
         Ok(())
     }
 
@@ -339,6 +368,13 @@ impl Engine {
 }
 
 impl Gathering {
+    /// Whether the writer sleeps and what it waits for is there. Says so once:
+    /// who hears it rings.
+    pub(super) fn is_enough(&mut self) -> bool {
+        let pending = self.gather.pending_bytes();
+        self.writer_wants.take_if(|wanted| *wanted <= pending).is_some()
+    }
+
     fn has_work(&self) -> bool {
         !self.gather.is_empty() || !self.gather.sealed.is_empty() || !self.finished.is_empty()
     }
@@ -366,35 +402,4 @@ pub(super) fn pieces<'a>(blocks: &BTreeMap<u64, &'a Block>, start: u64, end: u64
         position = until;
     }
     pieces
-}
-
-/// A token bucket of commits: an idle log commits at once, a busy one gathers.
-struct Meter {
-    per_second: f64,
-    tokens: f64,
-    burst: f64,
-    last: Duration,
-}
-
-impl Meter {
-    fn new(per_second: u32, now: Duration) -> Self {
-        let per_second = f64::from(per_second.max(1));
-        let burst = (per_second / 50.0).max(1.0);
-        Self { per_second, tokens: burst, burst, last: now }
-    }
-
-    /// Takes a token, waiting for one unless `enough` is gathered already.
-    fn take(&mut self, env: &dyn Env, enough: impl Fn() -> bool) {
-        let now = env.monotonic();
-        self.tokens += now.saturating_sub(self.last).as_secs_f64() * self.per_second;
-        self.tokens = self.tokens.min(self.burst);
-        self.last = now;
-        if self.tokens < 1.0 && !enough() {
-            env.pause(Duration::from_secs_f64((1.0 - self.tokens) / self.per_second));
-            // The time slept bought the token; it must not be counted again.
-            self.last = env.monotonic();
-            self.tokens = 1.0;
-        }
-        self.tokens = (self.tokens - 1.0).max(0.0);
-    }
 }
