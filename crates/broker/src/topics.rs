@@ -111,7 +111,8 @@ impl Broker {
         }
     }
 
-    /// Deletes a topic. From the call on it is unknown; its bytes go later.
+    /// Deletes a topic. It is unknown once that is durable, which is when this
+    /// returns; its bytes go later.
     ///
     /// # Errors
     /// See [`DeleteTopicError`].
@@ -119,25 +120,21 @@ impl Broker {
         let broker = self.strong().ok_or(DeleteTopicError::Ended)?;
         let work = async move {
             let _one_at_a_time = broker.admin.lock().await;
-            let topic = broker.topics.write().remove(id).ok_or(DeleteTopicError::NotFound)?;
-            let result = broker.delete_topic_alone(id).await;
-            if let Err(DeleteTopicError::Unavailable(_)) = &result {
-                broker.topics.write().insert(Arc::clone(&topic));
-            } else {
-                tracing::info!(topic = %topic.name(), %id, "topic deleted");
-            }
-            result
+            broker.delete_topic_alone(id).await
         };
         self.detached("delete topic", work).await.unwrap_or(Err(DeleteTopicError::Ended))
     }
 
     async fn delete_topic_alone(&self, id: TopicId) -> Result<(), DeleteTopicError> {
+        let topic = self.topic_by_id(id).ok_or(DeleteTopicError::NotFound)?;
         // The tombstone first: a start that finds the row beside it finishes
         // the deletion. The other way round the bytes would stay for ever.
         self.engine.delete_topic(id).await.map_err(|error| match error {
             millrace_store::engine::AppendError::Ended(_) => DeleteTopicError::Ended,
             other => DeleteTopicError::Unavailable(other.to_string()),
         })?;
+        self.topics.write().remove(id);
+        tracing::info!(topic = %topic.name(), %id, "topic deleted");
         self.groups.topic_deleted(id);
         if let Err(error) = self.catalog.delete_topic(id).await {
             // The topic is gone all the same: its row goes at the next start.
@@ -203,3 +200,6 @@ impl Broker {
         error.to_string()
     }
 }
+
+#[cfg(all(test, feature = "testing"))]
+mod tests;
