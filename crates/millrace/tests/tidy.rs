@@ -49,6 +49,17 @@ const EDGES: &[(&str, &[&str])] = &[
             "millrace-bench",
         ],
     ),
+    (
+        "millrace-sim",
+        &[
+            "millrace-types",
+            "millrace-log",
+            "millrace-coord",
+            "millrace-store",
+            "millrace-broker",
+            "millrace-history",
+        ],
+    ),
 ];
 
 /// The pure crates bring in nothing that could do I/O or wait.

@@ -48,6 +48,11 @@ impl MemoryCatalog {
         shared.failure = Some((shared.mutations + nth, failure));
     }
 
+    /// Ends a failure that has not come yet.
+    pub fn heal(&self) {
+        self.shared.lock().failure = None;
+    }
+
     /// Mutations tried so far.
     #[must_use]
     pub fn mutations(&self) -> u64 {

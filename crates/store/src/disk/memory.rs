@@ -146,6 +146,8 @@ impl MemDisk {
         if let Crash::PowerCut(unsynced) = crash {
             left.cut_power(unsynced);
         }
+        // What only the dead process held open is gone.
+        left.inodes = left.names.values().map(Arc::downgrade).collect();
         Self { machine: Arc::new(Machine { state: Mutex::new(left) }) }
     }
 
@@ -179,6 +181,13 @@ impl MemDisk {
         let mut state = self.machine.state.lock();
         state.fail_nth = None;
         state.fail_every.clear();
+    }
+
+    /// Bytes of a file that both the disk and reads have; 0 without the file.
+    #[must_use]
+    pub fn settled_length(&self, name: &str) -> u64 {
+        let state = self.machine.state.lock();
+        state.names.get(name).map_or(0, |inode| inode.lock().settled_length())
     }
 
     /// Flips one bit of the byte at `position`, as rot does: on the disk and

@@ -41,6 +41,10 @@ impl Content {
         self.cached.length
     }
 
+    pub(super) fn settled_length(&self) -> u64 {
+        self.cached.length.min(self.durable.length)
+    }
+
     pub(super) fn read(&self, position: u64, buffer: &mut [u8]) -> usize {
         self.cached.read(position, buffer)
     }
