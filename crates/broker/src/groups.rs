@@ -104,6 +104,8 @@ struct Unit {
     left: usize,
     /// Who wants to know when these records, and all before, have come back.
     watchers: Vec<oneshot::Sender<()>>,
+    /// Who wants to know that they are durable; dropped where they never are.
+    stored: Option<oneshot::Sender<()>>,
 }
 
 impl std::fmt::Debug for GroupCoordinator {
@@ -402,10 +404,17 @@ impl GroupCoordinator {
     }
 
     /// A topic is gone: so are all offsets for it. To be called when that is
-    /// durable.
-    pub fn topic_deleted(&self, topic: TopicId) {
+    /// durable. Resolves to whether the groups' part of it is durable too; if
+    /// it is not, it has to be told again.
+    pub fn topic_deleted(&self, topic: TopicId) -> impl Future<Output = bool> + Send + use<> {
+        let (stored, is_stored) = oneshot::channel();
+        let mut phase = self.phase.lock();
         // Where the incarnation is over, so is what it knew of the topic.
-        self.with(|groups| ((), groups.topic_deleted(topic))).ok();
+        if let Phase::Serving(serving) = &mut *phase {
+            let effects = serving.groups.topic_deleted(topic);
+            self.carry_out_and_tell(phase, effects, Some(stored));
+        }
+        async move { is_stored.await.is_ok() }
     }
 
     fn now(&self) -> Now {
@@ -446,7 +455,17 @@ impl GroupCoordinator {
         Some(receiver)
     }
 
-    fn carry_out(&self, mut phase: MutexGuard<'_, Phase>, effects: Effects) {
+    fn carry_out(&self, phase: MutexGuard<'_, Phase>, effects: Effects) {
+        self.carry_out_and_tell(phase, effects, None);
+    }
+
+    /// [`Self::carry_out`]; `stored` hears when the last records are durable.
+    fn carry_out_and_tell(
+        &self,
+        mut phase: MutexGuard<'_, Phase>,
+        effects: Effects,
+        stored: Option<oneshot::Sender<()>>,
+    ) {
         let Phase::Serving(serving) = &mut *phase else { return };
         let Effects { replies, persist, events } = effects;
         for (token, reply) in replies {
@@ -458,8 +477,11 @@ impl GroupCoordinator {
         if !persist.is_empty() {
             serving.queue.extend(persist.into_iter().map(|persist| {
                 let left = persist.records().len();
-                Unit { persist, left, watchers: Vec::new() }
+                Unit { persist, left, watchers: Vec::new(), stored: None }
             }));
+            if let Some(last) = serving.queue.back_mut() {
+                last.stored = stored;
+            }
             self.work.notify_one();
         }
         let next = serving.groups.next_deadline();
@@ -485,8 +507,8 @@ impl Serving {
         let Some(unit) = self.appended.pop_front() else { return Effects::default() };
         let effects = self.groups.durable(unit.persist, now);
         // Who is gone does not hear it.
-        for watcher in unit.watchers {
-            watcher.send(()).ok();
+        for told in unit.watchers.into_iter().chain(unit.stored) {
+            told.send(()).ok();
         }
         effects
     }

@@ -232,8 +232,13 @@ async fn open(
         Arc::new(BrokerLog { engine: Arc::clone(&engine), broker: Arc::downgrade(&broker) });
     groups.start(&broker.config(), &log)?;
     // Their rows are gone, and so are the offsets that groups had committed.
-    tombstones.iter().for_each(|id| groups.topic_deleted(*id));
-    let deleted: Vec<TopicId> = tombstones.into_iter().collect();
+    let told: Vec<_> = tombstones.into_iter().map(|id| (id, groups.topic_deleted(id))).collect();
+    let mut deleted = Vec::with_capacity(told.len());
+    for (id, groups_know) in told {
+        if groups_know.await {
+            deleted.push(id);
+        }
+    }
     if let Err(error) = engine.forget_tombstones(&deleted).await {
         tracing::warn!(%error, "deleted topics are remembered until the next start");
     }

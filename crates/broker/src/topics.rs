@@ -135,10 +135,13 @@ impl Broker {
         })?;
         self.topics.write().remove(id);
         tracing::info!(topic = %topic.name(), %id, "topic deleted");
-        self.groups.topic_deleted(id);
+        let groups_know = self.groups.topic_deleted(id);
         if let Err(error) = self.catalog.delete_topic(id).await {
             // The topic is gone all the same: its row goes at the next start.
             tracing::warn!(%error, %id, "a deleted topic's row stays in the catalog for now");
+        } else if !groups_know.await {
+            // The tombstone is what tells them again.
+            tracing::debug!(%id, "groups keep a deleted topic's offsets until the next start");
         } else if let Err(error) = self.engine.forget_tombstones(&[id]).await {
             tracing::debug!(%error, %id, "a tombstone stays until the next start");
         }

@@ -250,6 +250,25 @@ fn a_full_disk_is_an_error_that_passes() {
 }
 
 #[test]
+fn who_tells_of_a_deleted_topic_hears_whether_that_is_durable() {
+    let world = World::new();
+    let committing = world.commit(5);
+    world.flush();
+    assert_eq!(world.env.block_on(committing), Ok(Ok(vec![Ok(())])));
+
+    *world.log.refuses.lock() = Some(Refusal::Unavailable);
+    assert!(!world.env.block_on(world.groups.topic_deleted(partition().topic)));
+    assert_eq!(world.committed(), Some(Offset(5)));
+
+    *world.log.refuses.lock() = None;
+    let mut telling = pin!(world.groups.topic_deleted(partition().topic));
+    assert!(is_pending(telling.as_mut()));
+    world.flush();
+    assert!(world.env.block_on(telling));
+    assert_eq!(world.committed(), None);
+}
+
+#[test]
 fn records_that_no_append_takes_are_refused_alone() {
     let world = World::new();
     let commit = |offsets: i32, metadata: &str| {
