@@ -182,7 +182,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("scenario", choices=SCENARIOS, metavar="NAME", help="one of the above")
     parser.add_argument("--servers", help="which of kafka, millrace-os, kafka-sync, millrace (default: the scenario's)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds that are measured (default: 3)")
-    parser.add_argument("--warm", type=int, default=1, help="rounds before them that are not (default: 1)")
+    parser.add_argument("--warm", type=int, default=2, help="rounds before them that are not (default: 2)")
     parser.add_argument("--seconds", type=float, help="length of a measurement (default: the scenario's)")
     parser.add_argument("--strace", action="store_true", help="count system calls in one more, shorter run of each")
     parser.add_argument("--option", action="append", default=[], metavar="NAME[=VALUE]", help="an option of `millrace bench` for all, as rate=20MB")
@@ -255,9 +255,14 @@ class Session:
             self.values["rate"] = "1k"
             server = self.servers[self.scenario.half_of]
             options = (*BATCH_16K, "--producers", 2, "--duration", f"{self.seconds}s")
-            rates = [generate(server, *options)["phases"][0]["records_in_per_s"] for _ in range(self.given.warm + 1)]
-            self.values["rate"] = str(round(rates[-1] / 2))
-            print(f"{self.scenario.half_of} takes {rates[-1]:.0f} records/s; the rate is half of that", file=sys.stderr)
+            best = 0.0
+            for _ in range(10):  # until it is warm: the rate grows no more
+                rate = generate(server, *options)["phases"][0]["records_in_per_s"]
+                print(f"{self.scenario.half_of} takes {rate:.0f} records/s", file=sys.stderr)
+                is_warm, best = rate < best * 1.05, max(rate, best)
+                if is_warm:
+                    break
+            self.values["rate"] = str(round(best / 2))
 
     def options(self, name: str, variant: str, seconds: float) -> tuple:
         values = {**self.values, "old": self.old.get(name, "")}

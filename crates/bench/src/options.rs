@@ -119,7 +119,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     pub duration: Duration,
     /// Measure so many records instead
-    #[arg(long, value_name = "N", conflicts_with = "duration")]
+    #[arg(long, value_name = "N", conflicts_with = "duration", value_parser = parse_count)]
     pub records: Option<u64>,
     /// Load before that, which is not measured
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = parse_duration)]
@@ -323,6 +323,12 @@ fn parse_size(text: &str) -> Result<usize, String> {
     usize::try_from(crate::numbers::whole(number * scale)).map_err(|error| error.to_string())
 }
 
+fn parse_count(text: &str) -> Result<u64, String> {
+    let (number, unit) = split(text)?;
+    let scale = scale(unit).ok_or_else(|| format!("{unit} is no unit; use k, M or G"))?;
+    Ok(crate::numbers::whole(number * scale))
+}
+
 fn parse_rate(text: &str) -> Result<Rate, String> {
     let (number, unit) = split(text)?;
     let unit = unit.strip_suffix("/s").unwrap_or(unit);
@@ -357,6 +363,7 @@ mod tests {
         assert_eq!(parse_size("256Ki"), Ok(262_144));
         assert_eq!(parse_size("1.5MB"), Ok(1_500_000));
         assert!(parse_size("12 parsecs").unwrap_err().contains("parsecs"));
+        assert_eq!(parse_count("3M"), Ok(3_000_000));
         assert_eq!(parse_rate("10k"), Ok(Rate::Records(10_000.0)));
         assert_eq!(parse_rate("50MB/s"), Ok(Rate::Bytes(50_000_000.0)));
         assert!(parse_rate("0").is_err());

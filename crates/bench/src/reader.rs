@@ -145,7 +145,12 @@ impl Reader {
             links: Vec::new(),
             nodes: BTreeMap::new(),
             generation: 0,
-            verifier: Verifier::new(Arc::clone(&shared.filler), run, options.verify),
+            verifier: Verifier::new(
+                Arc::clone(&shared.filler),
+                run,
+                options.verify,
+                options.record_bytes,
+            ),
             bytes: 0,
             bytes_per_s: options.read_rate.map(|rate| (numbers::wide(rate) / share).max(1)),
             progress_at: shared.clock.now(),

@@ -144,12 +144,19 @@ pub(crate) struct Verifier {
     /// The run whose records are judged; `None` judges every run's.
     run: Option<u32>,
     depth: Depth,
+    /// Bytes of a value, where values are not looked at.
+    value_bytes: usize,
     pub(crate) findings: Findings,
 }
 
 impl Verifier {
-    pub(crate) fn new(filler: Arc<Filler>, run: Option<u32>, depth: Depth) -> Self {
-        Self { filler, run, depth, findings: Findings::default() }
+    pub(crate) fn new(
+        filler: Arc<Filler>,
+        run: Option<u32>,
+        depth: Depth,
+        value_bytes: usize,
+    ) -> Self {
+        Self { filler, run, depth, value_bytes, findings: Findings::default() }
     }
 
     /// Judges one batch and moves the partition past it. `seen` gets the
@@ -178,9 +185,7 @@ impl Verifier {
         let count = u64::try_from(after - base.max(from)).unwrap_or(0);
         if self.depth == Depth::Headers {
             self.findings.records += count;
-            let each = (bytes.len() - millrace_log::batch::HEADER_LEN.min(bytes.len()))
-                / usize::try_from(header.count).unwrap_or(1).max(1);
-            (0..count).for_each(|_| seen(each, None));
+            (0..count).for_each(|_| seen(self.value_bytes, None));
             return;
         }
         if let Err(why) = self.records(partition, header, bytes, from, &mut seen) {

@@ -47,7 +47,7 @@ impl Log {
     }
 
     fn read_as(&self, run: Option<u32>, depth: Depth, acked: u64) -> Findings {
-        let mut verifier = Verifier::new(Arc::clone(&self.filler), run, depth);
+        let mut verifier = Verifier::new(Arc::clone(&self.filler), run, depth, SIZES.record);
         let mut partition = Partition::new(3, 0);
         for batch in batches(&self.bytes) {
             let (header, bytes) = batch.unwrap();
