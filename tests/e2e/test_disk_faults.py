@@ -49,7 +49,6 @@ def refused(server, topic: str) -> bool:
     return error is not None and error.code() == KafkaError.KAFKA_STORAGE_ERROR
 
 
-@pytest.mark.xfail(reason="seen: two of five times producers do not go on within 90 s of the room; the cause is not known", strict=False)
 @pytest.mark.parametrize(
     ("small_disk", "freed_by"),
     [("tmpfs", "deleting a topic"), ("ext4", "deleting a topic"), ("ext4", "deleting records"), ("ext4", "retention")],

@@ -242,14 +242,20 @@ impl Engine {
         if gathering.gather.front_is_full() {
             self.seal(gathering)?;
         }
-        if gathering.gather.is_empty() && self.is_file_done(&gathering.gather) {
-            self.next_file(gathering, class)?;
-        }
-        let end = gathering.gather.end_with(len);
         let limit = match class {
             Class::Client => INTERNAL_BYTES,
             Class::Internal => 0,
         };
+        if gathering.gather.is_empty() {
+            // On a full disk the next file may have what this one can't get.
+            let stuck = gathering.next.is_some()
+                && self.stats.space_exhausted.load(Ordering::Acquire)
+                && gathering.gather.end_with(len) + limit > gathering.gather.file().reserved();
+            if stuck || self.is_file_done(&gathering.gather) {
+                self.next_file(gathering, class)?;
+            }
+        }
+        let end = gathering.gather.end_with(len);
         let reserved = gathering.gather.file().reserved();
         if end + limit > reserved {
             return Err(self.wait_for_space(end + INTERNAL_BYTES, class));
@@ -274,7 +280,7 @@ impl Engine {
         }
     }
 
-    fn is_file_done(&self, gather: &Gather) -> bool {
+    pub(super) fn is_file_done(&self, gather: &Gather) -> bool {
         gather.end_with(0) >= self.options.file_bytes
             || gather.file_extents.len() >= FILE_EXTENTS_MAX
     }

@@ -161,13 +161,19 @@ impl Engine {
             }
             return;
         }
-        let mut full = false;
-        if grow_to > 0 || exhausted {
-            full |= self.report_space(self.grow(grow_to));
+        let mut space = if grow_to > 0 || exhausted { self.grow(grow_to) } else { Ok(()) };
+        let (has_next, done) = {
+            let gathering = self.gather.lock();
+            (gathering.next.is_some(), self.is_file_done(&gathering.gather))
+        };
+        if space.is_ok() && !has_next {
+            space = match self.prepare_next() {
+                // As long as the present file takes more, nobody is refused.
+                Err(error) if error.kind == DiskErrorKind::Full && !done => Ok(()),
+                prepared => prepared,
+            };
         }
-        if self.gather.lock().next.is_none() {
-            full |= self.report_space(self.prepare_next());
-        }
+        let full = self.report_space(space);
         if internal && full {
             self.serve_internal(house, grow_to);
         }
