@@ -381,8 +381,11 @@ impl PartitionIndex {
             ReplaceError { from: first.base_offset.max(self.log_start), to: last.last_offset };
         let split = self.slots.iter().skip(from + count).any(is_input);
         let new = new.filter(|new| {
+            // Where the log start has passed the first inputs meanwhile, the
+            // new file begins before what is left of them.
+            let begins = from == 0 || first.base_offset <= new.base_offset;
             !split
-                && first.base_offset <= new.base_offset
+                && begins
                 && new.base_offset <= new.last_offset
                 && live_from <= lost.from
                 && new.last_offset == lost.to

@@ -229,6 +229,12 @@ fn rewritten_files_replace_their_inputs_whole() {
         Ok(400),
         "all dead by now"
     );
+    // The log start passed the first input while the new file was written.
+    let mut trimmed = index();
+    trimmed.trim(Offset(10));
+    assert_eq!(trimmed.spans().len(), 1);
+    trimmed.replace(&both, Some(span(9, 3, 19, 400)), Offset(3), None).unwrap();
+    assert_eq!(trimmed.spans().map(|s| s.file.get()).collect::<Vec<_>>(), [9]);
 }
 
 #[test]

@@ -80,6 +80,9 @@ impl Engine {
             .files
             .iter()
             .filter(|file| !file.pinned && file.partitions == 0)
+            // What of these moved to another file, a checkpoint may still
+            // find here alone.
+            .filter(|file| !house.rewriting.pinned.contains(&file.file))
             .map(|file| file.file)
             .collect();
         let (mut held, mut gone) = (0, Vec::new());
