@@ -110,10 +110,15 @@ pub(super) fn find_sources(
             superseded.push(file);
             continue;
         }
-        sources.push(match footer {
-            Some(footer) => Source { header_lsn, ..sealed(disk, file, &footer)? },
-            None => Source { header_lsn, ..dead(file)? },
-        });
+        let told = match footer {
+            Some(footer) => sealed(disk, &file, &footer)?,
+            None => None,
+        };
+        let source = match told {
+            Some(source) => source,
+            None => dead(file)?,
+        };
+        sources.push(Source { header_lsn, ..source });
     }
     distrust_last_footers(&mut sources)?;
     sources.sort_by_key(|source| (source.file.first_lsn(), source.file.id));
@@ -268,7 +273,13 @@ fn check_version(file: &LogFile, log_id: &[u8; 16]) -> Result<Option<Lsn>, OpenE
     }
 }
 
-fn sealed(disk: &dyn Disk, file: Arc<LogFile>, footer: &Footer) -> Result<Source, OpenError> {
+/// A file as its footer tells of it; `None` where a part of the footer is
+/// torn (its trailer may reach the disk before it) or rotten: the frames tell.
+fn sealed(
+    disk: &dyn Disk,
+    file: &Arc<LogFile>,
+    footer: &Footer,
+) -> Result<Option<Source>, OpenError> {
     let info = footer.trailer.info;
     let mut extents = Vec::with_capacity(footer.trailer.extents as usize);
     let table = footer.trailer.table_position..footer.trailer.directory_range().start;
@@ -279,14 +290,17 @@ fn sealed(disk: &dyn Disk, file: Arc<LogFile>, footer: &Footer) -> Result<Source
         let to = from + usize::try_from(range.end - range.start).unwrap_or(0);
         let decoded =
             frame::decode_extents(&footer.trailer, entry, bytes.get(from..to).unwrap_or_default());
-        extents.extend(decoded.map_err(|error| OpenError::Format {
-            name: file.name.clone(),
-            detail: error.to_string(),
-        })?);
+        match decoded {
+            Ok(decoded) => extents.extend(decoded),
+            Err(error) => {
+                tracing::warn!(file = %file.name, %error, "its frames are read instead");
+                return Ok(None);
+            }
+        }
     }
-    describe(&file, &info)?;
-    let (incarnation, holes) = (info.incarnation, Vec::new());
-    Ok(Source { file, incarnation, extents, holes, dead: None, header_lsn: None })
+    describe(file, &info)?;
+    let (incarnation, holes, file) = (info.incarnation, Vec::new(), Arc::clone(file));
+    Ok(Some(Source { file, incarnation, extents, holes, dead: None, header_lsn: None }))
 }
 
 /// Takes over what a footer says of its file.
