@@ -5,13 +5,19 @@
 //! `millrace-history` judges at the end; what is checked here besides is what
 //! a history cannot say (which deletions are justified).
 
+mod value;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     sync::Arc,
 };
 
+use millrace_history::{Assignment, Checker, Committed, Event, Options, What};
 use millrace_types::{Offset, TopicId, TopicPartition};
 use parking_lot::Mutex;
+
+pub(crate) use value::{Value, log, records};
 
 use crate::world::World;
 
@@ -26,46 +32,26 @@ pub(crate) enum Promise {
     NothingWrong,
 }
 
-/// A record's value: who wrote it, and which of theirs it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Value {
-    pub(crate) writer: u32,
-    pub(crate) number: u32,
-    /// Whether its writer's retries make no duplicates and keep their order.
-    pub(crate) idempotent: bool,
+/// Something that a server which keeps its promises does not do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The check that found it, named as the checker of histories names it.
+    pub check: &'static str,
+    /// When, in the run's time.
+    pub at_us: u64,
+    /// What exactly.
+    pub what: String,
 }
 
-const VALUE_BYTES: usize = 9;
-
-impl Value {
-    /// As a record's value of `len` bytes or a few more.
-    pub(crate) fn encode(self, len: usize) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(len.max(VALUE_BYTES));
-        bytes.extend_from_slice(&self.writer.to_le_bytes());
-        bytes.extend_from_slice(&self.number.to_le_bytes());
-        bytes.push(u8::from(self.idempotent));
-        let filler = self.filler();
-        bytes.resize(len.max(VALUE_BYTES), filler);
-        bytes
-    }
-
-    fn filler(self) -> u8 {
-        self.number.wrapping_mul(31).wrapping_add(self.writer).to_le_bytes()[0]
-    }
-
-    /// `None` for bytes that no writer ever sent.
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        let (head, filler) = bytes.split_at_checked(VALUE_BYTES)?;
-        let (writer, rest) = head.split_first_chunk::<4>()?;
-        let (number, rest) = rest.split_first_chunk::<4>()?;
-        let value = Self {
-            writer: u32::from_le_bytes(*writer),
-            number: u32::from_le_bytes(*number),
-            idempotent: rest == [1],
-        };
-        filler.iter().all(|byte| *byte == value.filler()).then_some(value)
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (seconds, us) = (self.at_us / 1_000_000, self.at_us % 1_000_000);
+        write!(f, "{} at {seconds}.{us:06}: {}", self.check, self.what)
     }
 }
+
+/// A check that failed, and how.
+type Found = (&'static str, String);
 
 /// What clients know. Clones share it.
 #[derive(Clone)]
@@ -83,8 +69,14 @@ struct Pages {
     delete_asked: BTreeSet<TopicId>,
     /// Topics whose deletion was acknowledged.
     deleted: BTreeSet<TopicId>,
-    violations: Vec<String>,
+    violations: Vec<Violation>,
+    history: Vec<Event<'static>>,
+    ops: u64,
+    /// The operation by which each value is sent.
+    sends: BTreeMap<Value, u64>,
     refused_to_start: bool,
+    /// The wall clock has jumped: nobody knows how old a record is.
+    jumped: bool,
     counts: Counts,
 }
 
@@ -115,15 +107,28 @@ struct Page {
     /// Those of them that were acknowledged.
     acked: BTreeSet<i64>,
     places: BTreeMap<Value, i64>,
-    sent: BTreeSet<Value>,
+    /// When each was sent, in milliseconds of the run's time.
+    sent: BTreeMap<Value, u64>,
+    /// Bytes of batches that were acknowledged, by base offset, and of all
+    /// that were sent and not acknowledged.
+    bytes: BTreeMap<i64, u64>,
+    bytes_unknown: u64,
     /// Largest end of the log that anybody was told.
     end: i64,
     /// Largest log start that anybody was told.
     start: i64,
     /// Largest offset below which anybody asked for deletion.
     cut_asked: i64,
-    /// Retention may delete.
-    retention: bool,
+    keeps: Keeps,
+}
+
+/// What retention leaves of a partition.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Keeps {
+    /// Records that are younger, in milliseconds; `None`: of any age.
+    pub(crate) age_ms: Option<u64>,
+    /// So many bytes; `None`: any number.
+    pub(crate) bytes: Option<u64>,
 }
 
 /// A question about a log's bounds that is under way.
@@ -132,13 +137,16 @@ pub(crate) struct Asking {
     at: TopicPartition,
     start: i64,
     end: i64,
+    op: u64,
 }
 
+/// A group's offsets of one partition, which only go forward.
 #[derive(Default)]
 struct Commits {
-    acked: Option<i64>,
-    /// Asked for since, with an unknown outcome.
-    maybe: BTreeSet<i64>,
+    /// Largest that was acknowledged, or told to somebody.
+    known: Option<i64>,
+    /// All that anybody asked for.
+    asked: BTreeSet<i64>,
 }
 
 impl Book {
@@ -151,14 +159,13 @@ impl Book {
     }
 
     /// Something is wrong.
-    pub(crate) fn violation(&self, what: String) {
-        self.world.note(format_args!("VIOLATION: {what}"));
-        let at = self.world.now_us();
-        let what = format!("at {}.{:06}: {what}", at / 1_000_000, at % 1_000_000);
-        self.pages.lock().violations.push(what);
+    pub(crate) fn violation(&self, check: &'static str, what: String) {
+        self.world.note(format_args!("VIOLATION: {check}: {what}"));
+        let at_us = self.world.now_us();
+        self.pages.lock().violations.push(Violation { check, at_us, what });
     }
 
-    pub(crate) fn violations(&self) -> Vec<String> {
+    pub(crate) fn violations(&self) -> Vec<Violation> {
         self.pages.lock().violations.clone()
     }
 
@@ -170,32 +177,69 @@ impl Book {
         self.pages.lock().counts.lost += 1;
     }
 
-    fn check_promised(&self, found: Vec<String>) {
+    /// Writes down what somebody did or saw; the number of a new operation.
+    pub(crate) fn tell(&self, who: &str, what: impl FnOnce(u64) -> What<'static>) -> u64 {
+        let mut pages = self.pages.lock();
+        pages.ops += 1;
+        let op = pages.ops;
+        let (time, process) = (self.world.now_us() * 1000, who.to_owned().into());
+        pages.history.push(Event { time, process, what: what(op) });
+        op
+    }
+
+    /// What the checker of histories finds in all that was written down.
+    pub(crate) fn check_history(&self) {
+        let history = std::mem::take(&mut self.pages.lock().history);
+        let mut checker = Checker::new(Options { dense: true, ..Options::default() });
+        for event in &history {
+            if let Err(error) = checker.event(event) {
+                return self.violation("history", format!("{event:?}: {error}"));
+            }
+        }
+        for anomaly in checker.finish().anomalies {
+            self.violation(anomaly.kind(), format!("{}: {anomaly}", anomaly.log()));
+        }
+    }
+
+    fn check_promised(&self, found: Vec<Found>) {
         if self.promise < Promise::NothingWrong {
             self.check(found);
         }
     }
 
-    fn check(&self, found: Vec<String>) {
-        found.into_iter().for_each(|what| self.violation(what));
+    fn check(&self, found: Vec<Found>) {
+        found.into_iter().for_each(|(check, what)| self.violation(check, what));
     }
 
-    pub(crate) fn topic_made(&self, id: TopicId, partitions: i32, retention: bool) {
+    pub(crate) fn topic_made(
+        &self,
+        who: &str,
+        name: &'static str,
+        id: TopicId,
+        partitions: i32,
+        keeps: Keeps,
+    ) {
+        let topic = id.to_string().into();
+        self.tell(who, |_| What::TopicCreated { topic, name: name.into() });
         let again = {
             let mut pages = self.pages.lock();
             pages.counts.topics += 1;
             for number in 0..partitions {
                 let at = TopicPartition::new(id, millrace_types::PartitionId(number));
-                pages.partitions.entry(at).or_default().retention = retention;
+                pages.partitions.entry(at).or_default().keeps = keeps;
             }
             pages.deleted.contains(&id)
         };
         if again {
-            self.violation(format!("a new topic has the id {id} of a deleted one"));
+            self.violation(
+                "deleted-topic-visible",
+                format!("a new topic has the id {id} of a deleted one"),
+            );
         }
     }
 
-    pub(crate) fn topic_deleted(&self, id: TopicId) {
+    pub(crate) fn topic_deleted(&self, who: &str, op: u64, id: TopicId) {
+        self.tell(who, |_| What::TopicDeleted { op });
         self.pages.lock().deleted.insert(id);
     }
 
@@ -204,12 +248,13 @@ impl Book {
     pub(crate) fn maybe_deleted(&self, at: TopicPartition) {
         let asked = self.pages.lock().delete_asked.contains(&at.topic);
         if !asked {
-            self.violation(format!("{at} is gone, and nobody deleted it"));
+            self.violation("topic-lost", format!("{at} is gone, and nobody deleted it"));
         }
     }
 
-    pub(crate) fn delete_asked(&self, id: TopicId) {
+    pub(crate) fn delete_asked(&self, who: &str, id: TopicId) -> u64 {
         self.pages.lock().delete_asked.insert(id);
+        self.tell(who, |op| What::DeleteTopic { op, topic: id.to_string().into() })
     }
 
     pub(crate) fn deleted_topics(&self) -> BTreeSet<TopicId> {
@@ -225,23 +270,72 @@ impl Book {
     }
 
     /// These records are about to be sent.
-    pub(crate) fn sent(&self, at: TopicPartition, values: &[Value]) {
-        self.pages.lock().partitions.entry(at).or_default().sent.extend(values);
+    pub(crate) fn sent(&self, at: TopicPartition, values: &[Value], bytes: u64) {
+        let (now, now_ns) = (self.world.now_ms(), self.world.now_us() * 1000);
+        let mut pages = self.pages.lock();
+        for value in values {
+            pages.ops += 1;
+            let op = pages.ops;
+            pages.sends.insert(*value, op);
+            let what = What::Send {
+                op,
+                topic: at.topic.to_string().into(),
+                partition: Some(at.partition.get()),
+                value: value.to_string().into(),
+                idempotent: value.idempotent,
+            };
+            let process = format!("producer {}", value.writer).into();
+            pages.history.push(Event { time: now_ns, process, what });
+        }
+        let page = pages.partitions.entry(at).or_default();
+        page.sent.extend(values.iter().map(|value| (*value, now)));
+        page.bytes_unknown += bytes;
     }
 
     /// They were acknowledged, with the first of them at `base`.
-    pub(crate) fn acked(&self, at: TopicPartition, base: Offset, values: &[Value]) {
+    pub(crate) fn acked(&self, at: TopicPartition, base: Offset, values: &[Value], bytes: u64) {
         let mut found = Vec::new();
+        for (offset, value) in (base.get()..).zip(values) {
+            let op = self.pages.lock().sends.get(value).copied().unwrap_or_default();
+            let partition = Some(at.partition.get());
+            let sent = What::Sent { op, partition, offset: Some(offset) };
+            self.tell(&format!("producer {}", value.writer), |_| sent);
+        }
         {
             let mut pages = self.pages.lock();
             pages.counts.acked += values.len() as u64;
             let page = pages.partitions.entry(at).or_default();
+            page.bytes_unknown = page.bytes_unknown.saturating_sub(bytes);
+            page.bytes.insert(base.get(), bytes);
             for (offset, value) in (base.get()..).zip(values) {
                 page.acked.insert(offset);
                 page.learn(at, offset, *value, "acknowledged", &mut found);
             }
         }
         self.check_promised(found);
+    }
+
+    /// A reader begins at this offset, or goes on there.
+    pub(crate) fn goes_to(&self, who: &str, at: TopicPartition, from: i64, anew: bool) {
+        let from = Some(from);
+        self.tell(who, |_| match anew {
+            true => What::Assigned { logs: vec![Assignment { at: log(at), from }] },
+            false => What::Seek { at: log(at), from },
+        });
+    }
+
+    /// A reader got these records, and goes on at `next`.
+    pub(crate) fn polled(
+        &self,
+        who: &str,
+        op: u64,
+        at: TopicPartition,
+        read: &[(i64, Option<Value>)],
+        next: i64,
+    ) {
+        let records = records(at, read);
+        let positions = vec![Assignment { at: log(at), from: Some(next) }];
+        self.tell(who, |_| What::Polled { op: Some(op), records, positions });
     }
 
     /// A reader got this record.
@@ -251,32 +345,38 @@ impl Book {
             let mut pages = self.pages.lock();
             pages.counts.read += 1;
             let page = pages.partitions.entry(at).or_default();
-            let sent = value.filter(|value| page.sent.contains(value));
+            let sent = value.filter(|value| page.sent.contains_key(value));
             if let Some(value) = sent {
                 page.learn(at, offset, value, "read", &mut found);
             }
             sent
         };
         if sent.is_none() {
-            self.violation(format!("{at} has at {offset} what nobody sent there: {value:?}"));
+            self.violation(
+                "phantom-record",
+                format!("{at} has at {offset} what nobody sent there: {value:?}"),
+            );
         }
         self.check_promised(found);
     }
 
     /// What is known of a log's bounds before a question is asked about them:
     /// the answer may not fall behind it.
-    pub(crate) fn asking(&self, at: TopicPartition) -> Asking {
+    pub(crate) fn asking(&self, who: &str, at: TopicPartition) -> Asking {
+        let op = self.tell(who, |op| What::ListOffsets { op, at: log(at) });
         let pages = self.pages.lock();
         let (start, end) = pages.partitions.get(&at).map_or((0, 0), |page| (page.start, page.end));
-        Asking { at, start, end }
+        Asking { at, start, end, op }
     }
 
     /// The server said that the log goes from here to there.
-    pub(crate) fn bounds_seen(&self, asked: Asking, start: Offset, end: Offset) {
+    pub(crate) fn bounds_seen(&self, who: &str, asked: Asking, start: Offset, end: Offset) {
         let at = asked.at;
+        let (op, log_start, log_end) = (asked.op, Some(start.get()), Some(end.get()));
+        self.tell(who, |_| What::OffsetsListed { op, log_start, end: log_end });
         if end.get() < asked.end && self.promise < Promise::NothingWrong {
             let before = asked.end;
-            self.violation(format!("the end of {at} was {before} and is {end}"));
+            self.violation("end-went-back", format!("the end of {at} was {before} and is {end}"));
         }
         {
             let mut pages = self.pages.lock();
@@ -289,19 +389,30 @@ impl Book {
     /// The server said that the log starts here.
     pub(crate) fn start_seen(&self, asked: Asking, start: Offset) {
         let at = asked.at;
+        let now = self.world.now_ms();
         let mut found = Vec::new();
         {
             let mut pages = self.pages.lock();
             let page = pages.partitions.entry(at).or_default();
             if start.get() < asked.start && self.promise < Promise::NothingWrong {
-                found.push(format!("the log start of {at} was {} and is {start}", asked.start));
+                found.push((
+                    "log-start-went-back",
+                    format!("the log start of {at} was {} and is {start}", asked.start),
+                ));
             }
+            if start.get() > page.start.max(page.cut_asked) {
+                let jumped = pages.jumped;
+                // What rots at a log's beginning, in a footer and a checkpoint
+                // at once, goes without a word as yet.
+                let judged = self.promise == Promise::Everything;
+                let page = pages.partitions.entry(at).or_default();
+                if let Some(why) = page.unjustified(start.get(), now, jumped).filter(|_| judged) {
+                    let what = format!("the log start of {at} is {start}: {why}");
+                    found.push(("live-records-deleted", what));
+                }
+            }
+            let page = pages.partitions.entry(at).or_default();
             page.start = page.start.max(start.get());
-            if start.get() > page.cut_asked && !page.retention {
-                let asked = page.cut_asked;
-                found
-                    .push(format!("the log start of {at} is {start}, nobody asked beyond {asked}"));
-            }
         }
         self.check(found);
     }
@@ -312,51 +423,94 @@ impl Book {
     }
 
     /// Somebody is about to ask for deletion below this offset.
-    pub(crate) fn cut_asked(&self, at: TopicPartition, before: Offset) {
+    pub(crate) fn cut_asked(&self, who: &str, at: TopicPartition, before: Offset) -> u64 {
+        let before_get = before.get();
+        let op = self.tell(who, |op| What::DeleteRecords { op, at: log(at), before: before_get });
         let mut pages = self.pages.lock();
         let page = pages.partitions.entry(at).or_default();
         page.cut_asked = page.cut_asked.max(before.get());
+        op
     }
 
     /// It was done.
-    pub(crate) fn cut_done(&self, asked: Asking, start: Offset) {
+    pub(crate) fn cut_done(&self, who: &str, op: u64, asked: Asking, start: Offset) {
+        self.tell(who, |_| What::RecordsDeleted { op, log_start: start.get() });
         self.pages.lock().counts.cuts += 1;
         self.start_seen(asked, start);
     }
 
-    pub(crate) fn commit_asked(&self, group: &str, at: TopicPartition, offset: i64) {
-        let mut pages = self.pages.lock();
-        pages.groups.entry((group.to_owned(), at)).or_default().maybe.insert(offset);
+    pub(crate) fn commit_asked(
+        &self,
+        who: &str,
+        group: &str,
+        at: TopicPartition,
+        offset: i64,
+    ) -> u64 {
+        self.pages.lock().commits(group, at).asked.insert(offset);
+        let offsets = vec![Committed { at: log(at), offset: Some(offset) }];
+        let group = group.to_owned().into();
+        self.tell(who, |op| What::Commit { op, group, offsets })
     }
 
-    pub(crate) fn commit_acked(&self, group: &str, at: TopicPartition, offset: i64) {
+    pub(crate) fn commit_acked(
+        &self,
+        who: &str,
+        op: u64,
+        group: &str,
+        at: TopicPartition,
+        offset: i64,
+    ) {
+        self.tell(who, |_| What::Committed { op });
         let mut pages = self.pages.lock();
         pages.counts.commits += 1;
-        let commits = pages.groups.entry((group.to_owned(), at)).or_default();
-        commits.acked = Some(offset);
-        commits.maybe.clear();
+        let commits = pages.commits(group, at);
+        commits.known = commits.known.max(Some(offset));
     }
 
-    /// A group's offset as the server tells it, after all commits were
-    /// answered or given up.
-    pub(crate) fn commit_seen(&self, group: &str, at: TopicPartition, offset: Option<i64>) {
-        let mut pages = self.pages.lock();
-        let commits = pages.groups.entry((group.to_owned(), at)).or_default();
-        let legal =
-            offset == commits.acked || offset.is_some_and(|offset| commits.maybe.contains(&offset));
-        let (acked, maybe) = (commits.acked, commits.maybe.clone());
-        if legal {
-            commits.acked = offset;
-            // One that was applied later than another stays so; those before it
-            // cannot come any more.
-            commits.maybe.retain(|maybe| Some(*maybe) > offset);
+    /// What is known of a group's offset before the server is asked for it.
+    pub(crate) fn asking_commit(
+        &self,
+        who: &str,
+        group: &str,
+        at: TopicPartition,
+    ) -> (u64, Option<i64>) {
+        let name = group.to_owned().into();
+        let op = self.tell(who, |op| What::FetchCommits { op, group: name });
+        (op, self.pages.lock().commits(group, at).known)
+    }
+
+    /// A group's offset as the server tells it; `known` before it was asked.
+    pub(crate) fn commit_seen(
+        &self,
+        who: &str,
+        group: &str,
+        at: TopicPartition,
+        (op, known): (u64, Option<i64>),
+        offset: Option<i64>,
+    ) {
+        if !self.is_delete_asked(at.topic) {
+            let offsets = vec![Committed { at: log(at), offset }];
+            self.tell(who, |_| What::CommitsFetched { op, offsets });
         }
-        drop(pages);
-        if !legal && self.promise < Promise::NothingWrong {
-            self.violation(format!(
-                "group {group} has {offset:?} for {at}; it had committed {acked:?}, perhaps {maybe:?}"
-            ));
+        let asked = {
+            let mut pages = self.pages.lock();
+            let commits = pages.commits(group, at);
+            commits.known = commits.known.max(offset);
+            offset.is_none_or(|offset| commits.asked.contains(&offset))
+        };
+        if offset < known && self.promise < Promise::NothingWrong && !self.is_delete_asked(at.topic)
+        {
+            let what = format!("group {group} has {offset:?} for {at}, and had {known:?}");
+            self.violation("commit-went-back", what);
         }
+        if !asked {
+            let what = format!("group {group} has {offset:?} for {at}, which nobody committed");
+            self.violation("phantom-commit", what);
+        }
+    }
+
+    pub(crate) fn is_delete_asked(&self, id: TopicId) -> bool {
+        self.pages.lock().delete_asked.contains(&id)
     }
 
     /// Why a batch was not taken.
@@ -368,8 +522,13 @@ impl Book {
     pub(crate) fn start_failed(&self, error: &dyn std::error::Error) {
         self.pages.lock().refused_to_start = true;
         if self.promise == Promise::Everything {
-            self.violation(format!("the server does not start: {error}"));
+            self.violation("no-start", format!("the server does not start: {error}"));
         }
+    }
+
+    /// The wall clock jumps.
+    pub(crate) fn clock_jumps(&self) {
+        self.pages.lock().jumped = true;
     }
 
     /// Whether the server refused to serve what is corrupt.
@@ -380,7 +539,7 @@ impl Book {
     /// A reader was given `found` where it asked for `wanted`.
     pub(crate) fn gap(&self, at: TopicPartition, wanted: i64, found: i64) {
         if self.promise < Promise::NothingWrong {
-            self.violation(format!("{at} gave offset {found} for {wanted}"));
+            self.violation("gap", format!("{at} gave offset {found} for {wanted}"));
         }
     }
 
@@ -389,7 +548,10 @@ impl Book {
         self.pages.lock().counts.corrupt += 1;
         self.world.note(format_args!("{at} at {offset}: {error}"));
         if self.promise == Promise::Everything {
-            self.violation(format!("{at} is corrupt at {offset}, and nothing rotted: {error}"));
+            self.violation(
+                "false-corruption",
+                format!("{at} is corrupt at {offset}, and nothing rotted: {error}"),
+            );
         }
     }
 
@@ -419,17 +581,26 @@ impl Book {
             for (offset, value) in page.known.range(start..) {
                 if !found.contains_key(offset) && !reported(*offset) {
                     let how = if page.acked.contains(offset) { "acknowledged" } else { "read" };
-                    wrong.push(format!("{at} lost {value:?} at {offset}, which was {how}"));
+                    wrong.push((
+                        "lost-write",
+                        format!("{at} lost {value:?} at {offset}, which was {how}"),
+                    ));
                 }
             }
             if !corrupt.is_empty() && self.promise == Promise::Everything {
-                wrong.push(format!("{at} reports corruption at {corrupt:?}; nothing rotted"));
+                wrong.push((
+                    "false-corruption",
+                    format!("{at} reports corruption at {corrupt:?}; nothing rotted"),
+                ));
             }
             let mut last: BTreeMap<u32, u32> = BTreeMap::new();
             for value in found.values().filter(|value| value.idempotent) {
                 let before = last.insert(value.writer, value.number);
                 if before.is_some_and(|before| before >= value.number) {
-                    wrong.push(format!("{at} has {value:?} behind number {before:?}"));
+                    wrong.push((
+                        "reordered-sends",
+                        format!("{at} has {value:?} behind number {before:?}"),
+                    ));
                 }
             }
         }
@@ -437,41 +608,51 @@ impl Book {
     }
 }
 
+impl Pages {
+    fn commits(&mut self, group: &str, at: TopicPartition) -> &mut Commits {
+        self.groups.entry((group.to_owned(), at)).or_default()
+    }
+}
+
 impl Page {
+    /// Why the log may not start at `start`, if it may not.
+    fn unjustified(&self, start: i64, now: u64, jumped: bool) -> Option<String> {
+        let by_bytes = self.keeps.bytes.is_some_and(|keep| {
+            self.bytes.range(start..).map(|(_, bytes)| bytes).sum::<u64>() + self.bytes_unknown
+                >= keep
+        });
+        if by_bytes {
+            return None;
+        }
+        let Some(age_ms) = self.keeps.age_ms else {
+            let asked = self.cut_asked;
+            return Some(format!("nobody asked beyond {asked}, and no limit is reached"));
+        };
+        let young = self.known.range(self.start..start).find(|(_, value)| {
+            self.sent.get(value).is_some_and(|sent| now.saturating_sub(*sent) < age_ms)
+        });
+        let (offset, value) = young.filter(|_| !jumped)?;
+        Some(format!("{value:?} at {offset} is younger than {age_ms} ms"))
+    }
+
     fn learn(
         &mut self,
         at: TopicPartition,
         offset: i64,
         value: Value,
         how: &str,
-        found: &mut Vec<String>,
+        found: &mut Vec<Found>,
     ) {
         let before = *self.known.entry(offset).or_insert(value);
         if before != value {
-            found.push(format!("{at} at {offset}: {how} {value:?}, but it was {before:?}"));
+            found.push((
+                "inconsistent-offset",
+                format!("{at} at {offset}: {how} {value:?}, but it was {before:?}"),
+            ));
         }
         let place = *self.places.entry(value).or_insert(offset);
         if place != offset {
-            found.push(format!("{at} has {value:?} at {offset} and at {place}"));
+            found.push(("duplicate", format!("{at} has {value:?} at {offset} and at {place}")));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn values_are_known_by_all_of_their_bytes() {
-        let value = Value { writer: 7, number: 12, idempotent: true };
-        for len in [0, 9, 10, 300] {
-            let mut bytes = value.encode(len);
-            assert_eq!(Value::decode(&bytes), Some(value));
-            if let Some(last) = bytes.get_mut(VALUE_BYTES..).and_then(|filler| filler.last_mut()) {
-                *last ^= 4;
-                assert_eq!(Value::decode(&bytes), None);
-            }
-        }
-        assert_eq!(Value::decode(&[1; 8]), None);
     }
 }

@@ -11,7 +11,7 @@ use millrace_types::TopicPartition;
 use parking_lot::Mutex;
 
 pub(crate) use admin::{churn, create, cut};
-pub(crate) use consumer::{Consumer, FullRead, full_read};
+pub(crate) use consumer::{Consumer, FullRead, full_read, watch_groups};
 pub(crate) use producer::Producer;
 
 use crate::{
@@ -28,18 +28,21 @@ pub(crate) struct Client {
     pub(crate) server: Server,
     pub(crate) book: Book,
     pub(crate) random: Random,
+    /// Who it is in the history.
+    pub(crate) name: String,
     stopping: Arc<Mutex<bool>>,
 }
 
 impl Client {
     pub(crate) fn new(world: World, server: Server, book: Book, random: Random) -> Self {
-        Self { world, server, book, random, stopping: Arc::default() }
+        Self { world, server, book, random, name: "main".into(), stopping: Arc::default() }
     }
 
     /// Another client with its own random numbers.
     pub(crate) fn another(&mut self) -> Self {
         let seed = self.random.any();
-        Self { random: Random::new(seed, 0), ..self.clone() }
+        let name = format!("client {:04x}", seed & 0xffff);
+        Self { random: Random::new(seed, 0), name, ..self.clone() }
     }
 
     /// The load ends: clients finish what they have begun.

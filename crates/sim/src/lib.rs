@@ -24,6 +24,6 @@ mod scenario;
 mod server;
 mod world;
 
-pub use book::Counts;
+pub use book::{Counts, Violation};
 pub use scenario::{Report, run};
 pub use world::TraceTo;

@@ -1,9 +1,11 @@
 //! Who breaks things: one fault after the other, then all is healed.
 
+use millrace_log::frame::FrameHeader;
 use millrace_store::{
+    BLOCK,
     catalog::memory::Failure,
     disk::{
-        Disk, Operation,
+        Access, Disk, Mode, Operation,
         memory::{Crash, Fault as Injected, Unsynced},
     },
 };
@@ -19,8 +21,6 @@ use crate::{
 pub(crate) struct Nemesis {
     pub(crate) client: Client,
     pub(crate) plan: Plan,
-    /// The wall clock has jumped: what retention did cannot be judged.
-    pub(crate) jumped: bool,
 }
 
 impl Nemesis {
@@ -33,6 +33,9 @@ impl Nemesis {
             self.bring(fault).await;
             if self.client.server.life().is_none() {
                 self.start().await;
+            }
+            if self.client.book.has_refused_to_start() {
+                return;
             }
         }
     }
@@ -63,7 +66,7 @@ impl Nemesis {
             }
             Fault::Stop => {
                 if server.shutdown().await.is_err() {
-                    self.client.book.violation("the server does not stop".into());
+                    self.client.book.violation("no-hang", "the server does not stop".into());
                 }
             }
             Fault::FailOnce => machine.fail_nth(random.within(1, 200), Injected::Io),
@@ -86,7 +89,7 @@ impl Nemesis {
             Fault::Clock => {
                 let hour = 3_600_000;
                 let ms = *random.pick(&[-hour, -60_000, -500, 500, 30_000, hour, 24 * hour]);
-                self.jumped = true;
+                self.client.book.clock_jumps();
                 self.client.world.jump_wall(ms);
             }
             Fault::Pace => disk.set_pace(*random.pick(&[Pace::Fast, Pace::Usual, Pace::Slow])),
@@ -95,6 +98,11 @@ impl Nemesis {
                 server.catalog().inner().fail_nth(random.within(1, 4), *random.pick(&failures));
             }
             Fault::Rot => self.rot(),
+            Fault::KillAndRot => {
+                let steps = random.below(400);
+                server.kill(Crash::Kill, steps).await;
+                self.rot_below_synced();
+            }
             Fault::Misdirect => disk.misdirect(random.below(30)),
         }
     }
@@ -130,6 +138,26 @@ impl Nemesis {
         machine.rot(&name, position, bit);
     }
 
+    /// Flips a bit of the newest log file with frames, where one of them says
+    /// that it is synced.
+    fn rot_below_synced(&mut self) {
+        let disk = self.client.server.disk();
+        let machine = disk.machine();
+        let Ok(names) = machine.list() else { return };
+        for name in names.iter().rev().filter(|name| name.ends_with(".wal")) {
+            let synced_to = synced_to(machine, name).unwrap_or(0);
+            let first = BLOCK as u64;
+            if synced_to <= first {
+                continue;
+            }
+            let position = first + self.client.random.below(synced_to - first);
+            let bit = u8::try_from(self.client.random.below(8)).unwrap_or(0);
+            self.client.world.note(format_args!("rot: bit {bit} of byte {position} of {name}"));
+            machine.rot(name, position, bit);
+            return;
+        }
+    }
+
     /// Starts the server, as often as it takes.
     pub(crate) async fn start(&mut self) {
         for attempt in 0u32.. {
@@ -161,4 +189,14 @@ impl Nemesis {
             }
         }
     }
+}
+
+/// The highest position that a frame of a log file says is synced.
+fn synced_to(disk: &dyn Disk, name: &str) -> Option<u64> {
+    let file = disk.open(name, Access::Read, Mode::Buffered).ok()?;
+    let mut bytes = vec![0; usize::try_from(file.length().ok()?).ok()?];
+    let len = file.read_at(0, &mut bytes).ok()?;
+    bytes.truncate(len);
+    let headers = bytes.chunks(BLOCK).filter_map(|block| FrameHeader::peek(block).ok());
+    headers.map(|header| header.synced_to).max()
 }

@@ -55,6 +55,9 @@ pub(crate) enum Fault {
     Catalog,
     /// A bit of a stored file flips.
     Rot,
+    /// The process dies, and a bit flips in the file that it was writing, below
+    /// what a frame says is synced.
+    KillAndRot,
     /// A write lands elsewhere.
     Misdirect,
 }
@@ -102,7 +105,7 @@ impl Plan {
         }
         match promise {
             Promise::Everything => {}
-            Promise::Detection => faults.extend([Fault::Rot; 3]),
+            Promise::Detection => faults.extend([Fault::Rot, Fault::Rot, Fault::KillAndRot]),
             Promise::NothingWrong => faults.extend([Fault::Misdirect; 3]),
         }
         Self {

@@ -2,6 +2,7 @@
 //! in full and compared with what clients were told.
 
 use std::{
+    collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
@@ -14,7 +15,7 @@ use millrace_types::TopicPartition;
 use parking_lot::Mutex;
 
 use crate::{
-    book::{Book, Counts, Promise},
+    book::{Book, Counts, Promise, Violation},
     clients::{self, Client, Consumer, FullRead, Producer},
     disk::SimDisk,
     nemesis::Nemesis,
@@ -33,7 +34,7 @@ pub struct Report {
     /// Its seed.
     pub seed: u64,
     /// What was wrong; nothing in a good run.
-    pub violations: Vec<String>,
+    pub violations: Vec<Violation>,
     /// Hash of all lines of the trace, and their number.
     pub trace: (u64, u64),
     /// The trace itself, where it was asked for.
@@ -67,17 +68,17 @@ pub fn run(seed: u64, trace: TraceTo) -> Report {
     match ran {
         Ok(Ok(())) => {}
         Ok(Err(Stuck::Deadlock(names))) => {
-            book.violation(format!("nobody can go on: {names:?}"));
+            book.violation("no-hang", format!("nobody can go on: {names:?}"));
         }
         Ok(Err(Stuck::TooLong(names))) => {
-            book.violation(format!("it does not come to an end: {names:?}"));
+            book.violation("no-hang", format!("it does not come to an end: {names:?}"));
         }
         Err(panic) => {
             let words = panic
                 .downcast_ref::<String>()
                 .cloned()
                 .or_else(|| panic.downcast_ref::<&str>().map(|words| (*words).to_owned()));
-            book.violation(format!("panic: {}", words.unwrap_or_default()));
+            book.violation("no-panic", format!("panic: {}", words.unwrap_or_default()));
         }
     }
     let (hash, lines, text) = executor.trace();
@@ -98,12 +99,12 @@ pub fn run(seed: u64, trace: TraceTo) -> Report {
 async fn scenario(mut client: Client, plan: Plan, done: Arc<Mutex<bool>>) {
     match client.server.start().await {
         Start::Serving => {}
-        other => client.book.violation(format!("the first start: {other:?}")),
+        other => client.book.violation("no-start", format!("the first start: {other:?}")),
     }
     make_topics(&mut client).await;
     let mut at_work = Crowd::new(client.world.clone());
     employ(&mut client, &plan, &mut at_work);
-    let mut nemesis = Nemesis { client: client.another(), plan: plan.clone(), jumped: false };
+    let mut nemesis = Nemesis { client: client.another(), plan: plan.clone() };
     nemesis.run().await;
     client.world.note(format_args!("the faults end"));
     heal(&mut client, &plan, &mut nemesis).await;
@@ -115,9 +116,12 @@ async fn scenario(mut client: Client, plan: Plan, done: Arc<Mutex<bool>>) {
     client.stop();
     if !at_work.gone(120_000).await {
         let left = at_work.left();
-        client.book.violation(format!("clients do not come to an end: {left:?}"));
+        client.book.violation("no-hang", format!("clients do not come to an end: {left:?}"));
     }
     judge(&mut client, &mut nemesis).await;
+    if plan.promise == Promise::Everything {
+        client.book.check_history();
+    }
     *done.lock() = true;
 }
 
@@ -149,7 +153,7 @@ async fn judge(client: &mut Client, nemesis: &mut Nemesis) {
             Some(crash) => client.server.kill(crash, 0).await,
             None => {
                 if client.server.shutdown().await.is_err() {
-                    client.book.violation("the server does not stop at the end".into());
+                    client.book.violation("no-hang", "the server does not stop at the end".into());
                 }
             }
         }
@@ -160,32 +164,44 @@ async fn judge(client: &mut Client, nemesis: &mut Nemesis) {
                 return;
             }
             other => {
-                client.book.violation(format!("the start after {end:?}: {other:?}"));
+                client.book.violation("no-start", format!("the start after {end:?}: {other:?}"));
                 return;
             }
         }
         let after = read_everything(client).await;
-        for ((at, before), (_, after)) in before.iter().zip(&after) {
+        for (at, before) in &before {
+            let Some(after) = after.get(at) else {
+                if client.book.promise() < Promise::NothingWrong {
+                    client.book.violation("topic-lost", format!("{at} is gone after {end:?}"));
+                }
+                continue;
+            };
             client.book.check_all(*at, after.start, &after.found, &after.corrupt);
             if after.end != before.end && client.book.promise() < Promise::NothingWrong {
                 let (before, after) = (before.end, after.end);
-                client.book.violation(format!("{at} ended at {before}, after {end:?} at {after}"));
+                client.book.violation(
+                    "end-went-back",
+                    format!("{at} ended at {before}, after {end:?} at {after}"),
+                );
             }
         }
         check_deleted(client);
     }
 }
 
-async fn read_everything(client: &mut Client) -> Vec<(TopicPartition, FullRead)> {
-    let mut all = Vec::new();
+async fn read_everything(client: &mut Client) -> BTreeMap<TopicPartition, FullRead> {
+    let mut all = BTreeMap::new();
     for at in client.book.partitions() {
         let read = clients::full_read(client, at).await;
         let deleted = client.book.is_deleted(at.topic);
         match read {
             Some(_) if deleted => {
-                client.book.violation(format!("{at} is there, and its topic was deleted"));
+                client.book.violation(
+                    "deleted-topic-visible",
+                    format!("{at} is there, and its topic was deleted"),
+                );
             }
-            Some(read) => all.push((at, read)),
+            Some(read) => drop(all.insert(at, read)),
             None if deleted || client.book.promise() == Promise::NothingWrong => {}
             None => client.book.maybe_deleted(at),
         }
@@ -198,12 +214,18 @@ fn check_deleted(client: &Client) {
     let Some(broker) = client.server.broker() else { return };
     for id in client.book.deleted_topics() {
         if broker.topic_by_id(id).is_some() {
-            client.book.violation(format!("topic {id} is there, and was deleted"));
+            client.book.violation(
+                "deleted-topic-visible",
+                format!("topic {id} is there, and was deleted"),
+            );
         }
         for group in ["g0", "g1"] {
             let committed = broker.groups().all_committed(group).unwrap_or_default();
             if committed.iter().any(|(at, _)| at.topic == id) {
-                client.book.violation(format!("group {group} has offsets of deleted topic {id}"));
+                client.book.violation(
+                    "reappeared-commit",
+                    format!("group {group} has offsets of deleted topic {id}"),
+                );
             }
         }
     }
@@ -244,6 +266,9 @@ fn employ(client: &mut Client, plan: &Plan, crowd: &mut Crowd) {
         let group = group.map(str::to_owned);
         let consumer = Consumer { client, topic, partition, group, think_ms: plan.think_ms };
         crowd.add("consumer", Box::pin(consumer.run()));
+    }
+    for (topic, group) in [("kept", "g0"), ("cut", "g1")] {
+        crowd.add("watcher", Box::pin(clients::watch_groups(client.another(), topic, group)));
     }
     let most_ms = plan.between_ms;
     crowd.add("churn", Box::pin(clients::churn(client.another(), "churn", 1, most_ms)));

@@ -156,7 +156,8 @@ impl Server {
     /// Stops the process in good order; kills it if that takes too long.
     pub(crate) async fn shutdown(&self) -> Result<(), Lost> {
         let supervisor = self.inner.state.lock().supervisor.clone();
-        let (Some(supervisor), Some(life)) = (supervisor, self.life()) else { return Err(Lost) };
+        // What does not run has stopped.
+        let (Some(supervisor), Some(life)) = (supervisor, self.life()) else { return Ok(()) };
         let process = self.inner.state.lock().process.clone();
         let (answer, answered) = oneshot::channel();
         if let Some(process) = process {

@@ -6,6 +6,7 @@ use millrace_broker::{CreateTopicError, DeleteRecordsError, DeleteTopicError, Ne
 use millrace_types::{Offset, PartitionId, TopicId, TopicName, TopicPartition};
 
 use super::{Client, find};
+use crate::book::Keeps;
 
 /// Makes a topic, whatever it takes; its id. `None` if the load ends first.
 pub(crate) async fn create(
@@ -14,8 +15,11 @@ pub(crate) async fn create(
     partitions: u32,
     config: &[(&str, String)],
 ) -> Option<TopicId> {
-    let retention =
-        config.iter().any(|(name, value)| name.starts_with("retention") && value != "-1");
+    let limit = |key: &str| {
+        let found = config.iter().find(|(name, _)| *name == key);
+        found.and_then(|(_, value)| value.parse().ok())
+    };
+    let keeps = Keeps { age_ms: limit("retention.ms"), bytes: limit("retention.bytes") };
     let config: BTreeMap<String, String> =
         config.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
     while !client.is_stopping() {
@@ -32,12 +36,13 @@ pub(crate) async fn create(
         });
         match asked.await {
             Ok(Ok(id)) => {
-                client.book.topic_made(id, i32::try_from(partitions).unwrap_or(0), retention);
+                let partitions = i32::try_from(partitions).unwrap_or(0);
+                client.book.topic_made(&client.name, name, id, partitions, keeps);
                 return Some(id);
             }
             Ok(Err(CreateTopicError::Unavailable(_))) | Err(_) => client.think(300).await,
             Ok(Err(error)) => {
-                client.book.violation(format!("topic {name} cannot be made: {error}"));
+                client.book.violation("no-start", format!("topic {name} cannot be made: {error}"));
                 return None;
             }
         }
@@ -55,7 +60,7 @@ pub(crate) async fn churn(mut client: Client, name: &'static str, partitions: u3
 }
 
 async fn delete(client: &mut Client, id: TopicId) {
-    client.book.delete_asked(id);
+    let op = client.book.delete_asked(&client.name, id);
     loop {
         let connection = client.connect().await;
         let asked = connection.ask(move |broker| async move {
@@ -66,7 +71,7 @@ async fn delete(client: &mut Client, id: TopicId) {
         });
         match asked.await {
             Ok(Ok(()) | Err(DeleteTopicError::NotFound)) => {
-                client.book.topic_deleted(id);
+                client.book.topic_deleted(&client.name, op, id);
                 return;
             }
             Ok(Err(_)) | Err(_) => client.think(200).await,
@@ -85,16 +90,16 @@ pub(crate) async fn cut(mut client: Client, name: &'static str, partition: i32, 
         let at = TopicPartition::new(topic.id, PartitionId(partition));
         drop(topic);
         let connection = client.connect().await;
-        let asking = client.book.asking(at);
+        let asking = client.book.asking(&client.name, at);
         let told = connection
             .ask(move |broker| async move { Some(find(&broker, at).map(|found| found.offsets())) });
         let Ok(Some(offsets)) = told.await else { continue };
-        client.book.bounds_seen(asking, offsets.log_start, offsets.high_watermark);
+        client.book.bounds_seen(&client.name, asking, offsets.log_start, offsets.high_watermark);
         let (start, end) = (offsets.log_start.get(), offsets.high_watermark.get());
         let ahead = u64::try_from(end - start).unwrap_or(0);
         let before = start + i64::try_from(client.random.within(0, ahead)).unwrap_or(0);
-        client.book.cut_asked(at, Offset(before));
-        let asking = client.book.asking(at);
+        let op = client.book.cut_asked(&client.name, at, Offset(before));
+        let asking = client.book.asking(&client.name, at);
         let asked = connection.ask(move |broker| async move {
             let partition = find(&broker, at)?;
             match broker.delete_records(&partition, Some(Offset(before))).await {
@@ -103,9 +108,12 @@ pub(crate) async fn cut(mut client: Client, name: &'static str, partition: i32, 
             }
         });
         match asked.await {
-            Ok(Ok(start)) => client.book.cut_done(asking, start),
+            Ok(Ok(start)) => client.book.cut_done(&client.name, op, asking, start),
             Ok(Err(DeleteRecordsError::OutOfRange(end))) => {
-                client.book.violation(format!("{at} has no offset {before}, its end is {end}"));
+                client.book.violation(
+                    "end-went-back",
+                    format!("{at} has no offset {before}, its end is {end}"),
+                );
             }
             _ => {}
         }

@@ -7,12 +7,13 @@ use millrace_broker::{
     Broker, Isolation, Offsets, Partition, ReadError, ReadOptions,
     groups::{CommitRequest, GroupId, OffsetCommit},
 };
+use millrace_history::What;
 use millrace_log::{batch, records};
 use millrace_types::{LeaderEpoch, Offset, PartitionId, TopicPartition};
 
 use super::{Client, find};
 use crate::{
-    book::{Asking, Promise, Value},
+    book::{Asking, Promise, Value, log},
     server::{Connection, Lost},
 };
 
@@ -56,19 +57,22 @@ impl Consumer {
         let mut position = self.resume(at).await;
         let mut committed = position;
         let mut connection = self.client.connect().await;
+        self.client.book.goes_to(&self.client.name, at, position, true);
         while !self.client.is_stopping() {
             let from = Offset(position);
             let bytes_max = usize::try_from(self.client.random.within(1, 20_000)).unwrap_or(1);
-            let asking = self.client.book.asking(at);
+            let asking = self.client.book.asking(&self.client.name, at);
+            let op = self.client.book.tell(&self.client.name, |op| What::Poll { op });
             let fetched = connection
                 .ask(move |broker| async move { Some(fetch(&broker, at, from, bytes_max).await) });
             match fetched.await {
                 Ok(Fetched::Records(offsets, records)) => {
                     self.told(asking, offsets);
+                    let records: Vec<_> =
+                        records.into_iter().filter(|(offset, _)| *offset >= position).collect();
+                    let next = records.last().map_or(position, |(offset, _)| offset + 1);
+                    self.client.book.polled(&self.client.name, op, at, &records, next);
                     for (offset, value) in records {
-                        if offset < position {
-                            continue;
-                        }
                         if offset > position {
                             let book = &self.client.book;
                             book.gap(at, position, offset);
@@ -81,16 +85,19 @@ impl Consumer {
                     self.told(asking, offsets);
                     let (start, end) = (offsets.log_start.get(), offsets.high_watermark.get());
                     if position > end && self.client.book.promise() < Promise::NothingWrong {
-                        self.client.book.violation(format!(
-                            "{at} ends at {end}, but was read up to {position}"
-                        ));
+                        self.client.book.violation(
+                            "end-went-back",
+                            format!("{at} ends at {end}, but was read up to {position}"),
+                        );
                     }
                     position = start;
+                    self.client.book.goes_to(&self.client.name, at, position, false);
                 }
                 Ok(Fetched::Corrupt(error)) => {
                     self.client.book.corrupt(at, position, &error);
                     self.client.think(2_000).await;
                     position = self.client.book.end_of(at);
+                    self.client.book.goes_to(&self.client.name, at, position, false);
                 }
                 Ok(Fetched::NotNow) => self.client.think(200).await,
                 Ok(Fetched::Gone) => return,
@@ -103,6 +110,7 @@ impl Consumer {
                 } else if self.client.random.percent(10) {
                     // As a member that died and came back.
                     position = self.resume(at).await;
+                    self.client.book.goes_to(&self.client.name, at, position, false);
                 }
             }
             self.client.think(self.think_ms).await;
@@ -110,7 +118,8 @@ impl Consumer {
     }
 
     fn told(&self, asking: Asking, offsets: Offsets) {
-        self.client.book.bounds_seen(asking, offsets.log_start, offsets.high_watermark);
+        let book = &self.client.book;
+        book.bounds_seen(&self.client.name, asking, offsets.log_start, offsets.high_watermark);
     }
 
     /// Where the group has got to, or the start.
@@ -118,9 +127,10 @@ impl Consumer {
         let Some(group) = self.group.clone() else { return self.client.book.start_of(at) };
         loop {
             let connection = self.client.connect().await;
+            let known = self.client.book.asking_commit(&self.client.name, &group, at);
             match committed(&connection, &group, at).await {
                 Ok(offset) => {
-                    self.client.book.commit_seen(&group, at, offset);
+                    self.client.book.commit_seen(&self.client.name, &group, at, known, offset);
                     return offset.unwrap_or_else(|| self.client.book.start_of(at));
                 }
                 Err(Lost) => self.client.think(100).await,
@@ -130,7 +140,8 @@ impl Consumer {
 
     async fn commit(&mut self, connection: &Connection, at: TopicPartition, offset: i64) {
         let Some(group) = self.group.clone() else { return };
-        self.client.book.commit_asked(&group, at, offset);
+        let name = &self.client.name;
+        let op = self.client.book.commit_asked(name, &group, at, offset);
         let name: Arc<str> = group.as_str().into();
         let asked = connection.ask(move |broker| async move {
             let request = CommitRequest {
@@ -153,7 +164,22 @@ impl Consumer {
         if let Ok(Ok(results)) = asked.await
             && results.iter().all(Result::is_ok)
         {
-            self.client.book.commit_acked(&group, at, offset);
+            self.client.book.commit_acked(&self.client.name, op, &group, at, offset);
+        }
+    }
+}
+
+/// Looks at the offsets of groups now and then, as one who watches their lag.
+pub(crate) async fn watch_groups(mut client: Client, topic: &'static str, group: &'static str) {
+    while !client.is_stopping() {
+        client.think(300).await;
+        let Some(topic) = client.topic(topic).await else { continue };
+        let at = TopicPartition::new(topic.id, PartitionId(0));
+        drop(topic);
+        let connection = client.connect().await;
+        let known = client.book.asking_commit(&client.name, group, at);
+        if let Ok(offset) = committed(&connection, group, at).await {
+            client.book.commit_seen(&client.name, group, at, known, offset);
         }
     }
 }
@@ -251,22 +277,38 @@ pub(crate) struct FullRead {
 pub(crate) async fn full_read(client: &mut Client, at: TopicPartition) -> Option<FullRead> {
     let mut all = FullRead::default();
     let mut position: Option<i64> = None;
+    let mut refused = 0;
+    // A reader of its own.
+    let mut client = client.another();
+    let client = &mut client;
+    client.book.goes_to(&client.name, at, 0, true);
+    client.book.tell(&client.name, |_| What::FullReadBegun { at: log(at) });
     loop {
         let connection = client.connect().await;
         let from = Offset(position.unwrap_or(0));
-        let asking = client.book.asking(at);
+        let asking = client.book.asking(&client.name, at);
+        let op = client.book.tell(&client.name, |op| What::Poll { op });
         let fetched = connection.ask(move |broker| async move {
             let Some(partition) = find(&broker, at) else { return Some(Fetched::Gone) };
             Some(fetch_now(&broker, &partition, from, 1 << 16).await)
         });
         match fetched.await {
             Ok(Fetched::Records(offsets, records)) => {
-                client.book.bounds_seen(asking, offsets.log_start, offsets.high_watermark);
+                client.book.bounds_seen(
+                    &client.name,
+                    asking,
+                    offsets.log_start,
+                    offsets.high_watermark,
+                );
                 let mut next = from.get();
                 if position.is_none() {
                     all.start = next;
                 }
-                for (offset, value) in records.into_iter().filter(|(at, _)| *at >= from.get()) {
+                let records: Vec<_> =
+                    records.into_iter().filter(|(offset, _)| *offset >= next).collect();
+                let last = records.last().map_or(next, |(offset, _)| offset + 1);
+                client.book.polled(&client.name, op, at, &records, last);
+                for (offset, value) in records {
                     if offset > next {
                         client.book.gap(at, next, offset);
                     }
@@ -279,17 +321,24 @@ pub(crate) async fn full_read(client: &mut Client, at: TopicPartition) -> Option
                 position = Some(next);
                 if next >= offsets.high_watermark.get() {
                     all.end = offsets.high_watermark.get();
+                    client.book.tell(&client.name, |_| What::FullReadEnded { at: log(at) });
                     return Some(all);
                 }
             }
             Ok(Fetched::OutOfRange(offsets)) => {
                 let start = offsets.log_start.get();
-                if position.is_some() || start <= from.get() {
-                    client.book.violation(format!("{at} cannot be read from {from}: {offsets:?}"));
+                if start <= from.get() {
+                    client
+                        .book
+                        .violation("gap", format!("{at} cannot be read from {from}: {offsets:?}"));
                     return None;
                 }
+                // Retention goes on: the log starts later now.
+                all = FullRead::default();
                 position = Some(start);
                 all.start = start;
+                client.book.goes_to(&client.name, at, start, false);
+                client.book.tell(&client.name, |_| What::FullReadBegun { at: log(at) });
             }
             Ok(Fetched::Corrupt(error)) => {
                 client.book.corrupt(at, from.get(), &error);
@@ -298,6 +347,13 @@ pub(crate) async fn full_read(client: &mut Client, at: TopicPartition) -> Option
                 position = Some(from.get() + 1);
             }
             Ok(Fetched::NotNow) => {
+                refused += 1;
+                if refused > 100 {
+                    // A footer that is rotten keeps what it would find.
+                    client.book.corrupt(at, from.get(), "it cannot be read");
+                    all.corrupt.push((from.get(), i64::MAX));
+                    return Some(all);
+                }
                 client.world.sleep_ms(100).await;
             }
             Err(Lost) => {}

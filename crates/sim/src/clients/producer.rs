@@ -19,6 +19,9 @@ use crate::{
 /// an idempotent producer.
 const WINDOW: u64 = 5;
 
+/// How long a producer waits for an answer: longer than any run.
+const PATIENCE_US: u64 = 600_000_000;
+
 /// One producer.
 pub(crate) struct Producer {
     pub(crate) client: Client,
@@ -136,8 +139,9 @@ impl Producer {
             builder.record(0, None, Some(&bytes), &[]);
             values.push(value);
         }
-        self.client.book.sent(at, &values);
-        Batch { at, bytes: Arc::new(builder.build()), values }
+        let bytes = Arc::new(builder.build());
+        self.client.book.sent(at, &values, bytes.len() as u64);
+        Batch { at, bytes, values }
     }
 
     async fn send(&mut self, mut window: Vec<Batch>) -> Outcome {
@@ -151,13 +155,23 @@ impl Producer {
             }
             let mut rest = Vec::new();
             let mut gone = false;
+            // An impatient client gives up a connection before the server does.
+            let impatient = self.client.random.percent(8);
+            let patience_us = if impatient { self.client.random.below(4_000) } else { PATIENCE_US };
+            let mut patience = self.client.world.sleep_us(patience_us);
             // Once one of a partition is not in, those behind it are out of
             // order.
             let mut behind = std::collections::BTreeSet::new();
             for (batch, answer) in window.into_iter().zip(answers) {
-                match answer.await {
+                let answer = tokio::select! {
+                    biased;
+                    answer = answer => answer,
+                    () = &mut patience => Err(Lost),
+                };
+                match answer {
                     Ok(Answer::At(base)) => {
-                        self.client.book.acked(batch.at, base, &batch.values);
+                        let bytes = batch.bytes.len() as u64;
+                        self.client.book.acked(batch.at, base, &batch.values, bytes);
                     }
                     Ok(Answer::Unknown | Answer::Refused(AppendError::TopicDeleted)) => gone = true,
                     Ok(Answer::Refused(error)) => {
@@ -206,7 +220,10 @@ impl Producer {
         };
         if !allowed {
             let (at, values) = (batch.at, &batch.values);
-            book.violation(format!("{at} refused {values:?} without a reason: {error}"));
+            book.violation(
+                "refused-write",
+                format!("{at} refused {values:?} without a reason: {error}"),
+            );
         }
     }
 }

@@ -49,7 +49,9 @@ pub enum Unsynced {
     /// All had reached the disk.
     Kept,
     /// By the seed: any set of the sectors written, any of the changes of
-    /// length, and the first few of the changes of names.
+    /// length, and the first few of the changes of names. Blocks that a file
+    /// was first given by an unsynced write may come with what an unlinked
+    /// file had left in them.
     Torn,
 }
 
@@ -87,7 +89,12 @@ struct State {
     fail_nth: Option<(u64, Fault)>,
     stop_at: Option<u64>,
     fail_every: BTreeMap<Operation, Fault>,
+    /// What stood in the blocks of files that were unlinked, newest last.
+    stale: Vec<Content>,
 }
+
+/// Unlinked files whose blocks are remembered.
+const STALE_MAX: usize = 4;
 
 /// A file, by whatever names.
 type Inode = Mutex<Content>;
@@ -211,6 +218,7 @@ impl State {
             Unsynced::Kept => true,
             Unsynced::Torn => split_mix(&mut random) & 1 == 1,
         };
+        let stale = if unsynced == Unsynced::Torn { self.stale.as_slice() } else { &[] };
         let mut names = std::mem::take(&mut self.durable_names);
         // Metadata is journaled in order, so some first changes survive.
         for change in std::mem::take(&mut self.renames) {
@@ -221,7 +229,7 @@ impl State {
         }
         for inode in names.values() {
             // A second name of a file finds nothing unsynced any more.
-            inode.lock().forget_cache(&mut coin);
+            inode.lock().forget_cache(&mut coin, stale);
         }
         self.random = random;
         self.durable_names.clone_from(&names);
@@ -253,6 +261,15 @@ impl State {
     fn change_names(&mut self, change: NameChange) {
         change.apply(&mut self.names);
         self.renames.push(change);
+    }
+
+    /// Remembers what stands in the blocks of a file that goes: they may be
+    /// given to another one.
+    fn bury(&mut self, inode: &Inode) {
+        if self.stale.len() >= STALE_MAX {
+            self.stale.remove(0);
+        }
+        self.stale.push(inode.lock().remains());
     }
 
     fn find(&self, operation: Operation, name: &str) -> Result<Arc<Inode>, DiskError> {
@@ -378,7 +395,8 @@ impl Disk for MemDisk {
     fn unlink(&self, name: &str) -> Result<(), DiskError> {
         assert_name(name);
         let mut state = self.machine.try_begin(Operation::Unlink, name)?;
-        state.find(Operation::Unlink, name)?;
+        let inode = state.find(Operation::Unlink, name)?;
+        state.bury(&inode);
         state.change_names(NameChange { removed: Some(name.to_owned()), set: None });
         Ok(())
     }

@@ -2,7 +2,7 @@
 //! as the disk has them.
 #![expect(clippy::indexing_slicing, reason = "pages are a block long; for tests alone")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::BLOCK;
 
@@ -81,11 +81,53 @@ impl Content {
     }
 
     /// Loses what is cached, but for the sectors for which `coin` says that
-    /// they had reached the disk.
-    pub(super) fn forget_cache(&mut self, coin: &mut impl FnMut() -> bool) {
+    /// they had reached the disk. Blocks that are new may come with what one of the `stale` files had
+    /// there.
+    pub(super) fn forget_cache(&mut self, coin: &mut impl FnMut() -> bool, stale: &[Self]) {
+        if !stale.is_empty() && coin() && coin() {
+            self.come_back_stale(stale);
+        }
+        for page in self.new_pages() {
+            let old = stale.iter().rev().find_map(|old| old.durable.pages.get(&page));
+            if let Some(old) = old.filter(|_| coin()) {
+                self.durable.pages.insert(page, old.clone());
+            }
+        }
         self.sync_torn(coin);
         self.cached = self.durable.clone();
         self.allocated = whole_pages(self.durable.length);
+    }
+
+    /// The file has its blocks, and nothing that was written into those that
+    /// are new: they hold what the last of the `stale` files had there.
+    fn come_back_stale(&mut self, stale: &[Self]) {
+        let pages = self.new_pages();
+        self.durable.length = self.durable.length.max(self.cached.length);
+        self.unsynced.clear();
+        let Some(old) = stale.last() else { return };
+        for page in pages {
+            if let Some(old) = old.durable.pages.get(&page) {
+                self.durable.pages.insert(page, old.clone());
+            }
+        }
+    }
+
+    /// Pages that were written since the last sync and never before it.
+    fn new_pages(&self) -> BTreeSet<u64> {
+        let mut pages = BTreeSet::new();
+        for change in &self.unsynced {
+            if let Change::Write { position, bytes } = change {
+                let end = position + bytes.len() as u64;
+                pages.extend(position / BLOCK as u64..end.div_ceil(BLOCK as u64));
+            }
+        }
+        pages.retain(|page| !self.durable.pages.contains_key(page));
+        pages
+    }
+
+    /// What stays in its blocks when the file goes.
+    pub(super) fn remains(&self) -> Self {
+        Self { durable: self.durable.clone(), ..Self::default() }
     }
 
     /// Flips bits of the byte at `position`.

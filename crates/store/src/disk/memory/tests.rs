@@ -267,3 +267,26 @@ fn a_rename_of_an_unsynced_file_is_found_out() {
     });
     assert!(torn);
 }
+
+#[test]
+fn new_blocks_may_come_back_with_what_an_older_file_had_left() {
+    let stale = |seed| {
+        let (disk, old) = {
+            let disk = MemDisk::new(seed);
+            let file = disk.create("old", Mode::Buffered).unwrap();
+            file.write_at(0, &[IoSlice::new(&[7; 2 * BLOCK])]).unwrap();
+            file.sync().unwrap();
+            (disk, file)
+        };
+        drop(old);
+        disk.unlink("old").unwrap();
+        let file = disk.create("new", Mode::Buffered).unwrap();
+        file.write_at(0, &[IoSlice::new(&[1; BLOCK])]).unwrap();
+        disk.sync_directory().unwrap();
+        content(&power_cut(&disk, Unsynced::Torn), "new")
+    };
+    let seen: Vec<Vec<u8>> = (0..40).map(stale).collect();
+    assert!(seen.iter().any(|content| *content == [7; BLOCK]), "an older file's block");
+    assert!(seen.iter().any(|content| content.contains(&1)), "its own");
+    assert!(seen.iter().flatten().all(|byte| [0, 1, 7].contains(byte)));
+}
