@@ -32,7 +32,7 @@ use millrace_coord::groups::{
     DurableGroups, Effects, Event, GroupRecord, Groups, GroupsConfig, Now, Persist, Reply, Token,
 };
 use millrace_store::env::{BoxFuture, Env};
-use millrace_types::{TopicId, TopicName, TopicPartition};
+use millrace_types::{TopicId, TopicName, TopicPartition, canary};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, oneshot};
 
@@ -335,7 +335,7 @@ impl GroupCoordinator {
     fn watch(&self, group: &str) -> Result<Option<oneshot::Receiver<()>>, Ended> {
         let mut phase = self.phase.lock();
         let Phase::Serving(serving) = &mut *phase else { return Err(Ended) };
-        if !serving.groups.is_in_flight(group) {
+        if !serving.groups.is_in_flight(group) || canary!(OffsetFetchedEarly) {
             return Ok(None);
         }
         let newest = serving.queue.back_mut().or_else(|| serving.appended.back_mut());

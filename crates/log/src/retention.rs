@@ -5,7 +5,7 @@
 //! Invariant: a rewritten file is never worth rewriting again until more of it
 //! has died, so that rewriting ends. Called by the engine's background work.
 
-use millrace_types::{FileId, Offset, Timestamp};
+use millrace_types::{FileId, Offset, Timestamp, canary};
 
 use crate::{
     BLOCK,
@@ -42,7 +42,11 @@ pub fn expired(index: &PartitionIndex, limits: RetentionLimits, now: Timestamp) 
             |piece: &Piece| spare.checked_sub(piece.bytes).map(|left| spare = left).is_some();
         index.pieces().take_while(fits).last()
     });
-    let end = |piece: Piece| piece.next_offset;
+    let end = |piece: Piece| {
+        let too_far = || index.pieces().find(|p| p.next_offset > piece.next_offset);
+        let piece = if canary!(RetentionTooFar) { too_far().unwrap_or(piece) } else { piece };
+        piece.next_offset
+    };
     let start = by_age.map(end).max(by_bytes.map(end))?;
     (start > index.log_start()).then_some(start)
 }

@@ -164,6 +164,26 @@ fn crates_depend_only_downwards() {
     }
 }
 
+/// Planted bugs are for the simulator: nothing that a release is built from
+/// can have them.
+#[test]
+fn no_release_has_a_planted_bug() {
+    let tree = ["tree", "--offline", "--package", "millrace", "--edges", "normal,build,features"];
+    let cargo = Command::new(env!("CARGO")).args(tree).current_dir(root()).output().unwrap();
+    assert!(cargo.status.success(), "cargo tree: {}", String::from_utf8_lossy(&cargo.stderr));
+    let tree = String::from_utf8(cargo.stdout).unwrap();
+    assert!(tree.contains("millrace-types"), "{tree}");
+    for banned in ["canar", "millrace-sim"] {
+        assert!(!tree.contains(banned), "the binary is built with {banned}:\n{tree}");
+    }
+    for package in metadata() {
+        let name = package["name"].as_str().unwrap();
+        let features = package["features"].to_string();
+        let may = ["millrace-types", "millrace-sim"].contains(&name);
+        assert!(may || !features.contains("canar"), "{name} passes on the planted bugs");
+    }
+}
+
 /// Words in backquotes outside of code blocks.
 fn quoted(text: &str) -> Vec<String> {
     let mut outside = String::new();

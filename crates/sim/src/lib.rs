@@ -13,6 +13,8 @@
 //! takes its world from.
 
 mod book;
+#[cfg(feature = "canaries")]
+pub mod canaries;
 mod catalog;
 mod clients;
 mod disk;

@@ -28,6 +28,9 @@ struct Arguments {
     /// Threads, each with a run of its own at a time.
     #[arg(long, default_value_t = std::thread::available_parallelism().map_or(1, usize::from))]
     threads: usize,
+    /// Plant every bug there is, and check that the checks catch it.
+    #[arg(long)]
+    canaries: bool,
     /// Go on after a failure.
     #[arg(long)]
     keep_going: bool,
@@ -50,7 +53,48 @@ fn main() -> ExitCode {
         println!("{:?}\n{} steps, trace {:x?}", report.counts, report.steps, report.trace);
         return if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
+    if arguments.canaries {
+        return canaries(arguments.threads);
+    }
     many(&arguments)
+}
+
+/// Plants every bug there is, and says which check caught it.
+#[cfg(feature = "canaries")]
+fn canaries(threads: usize) -> ExitCode {
+    use millrace_sim::canaries::{SEEDS_MAX, checks, hunt};
+    use millrace_types::canary::Canary;
+    let left = Mutex::new(Canary::ALL.to_vec());
+    let missed = AtomicU64::new(0);
+    // What a planted bug makes panic is told as a violation.
+    std::panic::set_hook(Box::new(|_| {}));
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some(canary) = { left.lock().pop() } {
+                    let hunted = hunt(canary, SEEDS_MAX);
+                    let name = format!("{canary:?}");
+                    let found = hunted.caught.as_ref().and_then(|report| {
+                        report.violations.iter().find(|v| checks(canary).contains(&v.check))
+                    });
+                    if let Some(violation) = found {
+                        let seed = hunted.seeds - 1;
+                        println!("{name:28} caught by seed {seed}: {violation}");
+                    } else {
+                        missed.fetch_add(1, Ordering::Relaxed);
+                        println!("{name:28} MISSED by {} seeds", hunted.seeds);
+                    }
+                }
+            });
+        }
+    });
+    if missed.into_inner() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[cfg(not(feature = "canaries"))]
+fn canaries(_: usize) -> ExitCode {
+    eprintln!("planted bugs are not in this build: cargo run --features canaries -- --canaries");
+    ExitCode::FAILURE
 }
 
 fn many(arguments: &Arguments) -> ExitCode {

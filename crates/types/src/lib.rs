@@ -5,6 +5,8 @@
 //! behind a front never checks it again. This crate knows nothing of any
 //! other crate here.
 
+#[cfg(feature = "canary")]
+pub mod canary;
 mod ids;
 mod kind;
 mod numbers;
@@ -16,3 +18,22 @@ pub use numbers::{
     LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, Sequence, Timestamp,
 };
 pub use topic_name::{InvalidTopicName, TopicName};
+
+/// Whether this planted bug is planted: never, in a build without the feature
+/// `canary`.
+#[cfg(not(feature = "canary"))]
+#[macro_export]
+macro_rules! canary {
+    ($name:ident) => {
+        false
+    };
+}
+
+/// Whether this planted bug is planted.
+#[cfg(feature = "canary")]
+#[macro_export]
+macro_rules! canary {
+    ($name:ident) => {
+        $crate::canary::is_planted($crate::canary::Canary::$name)
+    };
+}

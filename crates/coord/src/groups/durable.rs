@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use millrace_types::{PartitionId, TopicId, TopicPartition};
+use millrace_types::{PartitionId, TopicId, TopicPartition, canary};
 
 use super::{
     ids::GroupId,
@@ -109,6 +109,9 @@ impl DurableGroups {
     }
 
     fn drop_topic(&mut self, topic: TopicId) {
+        if canary!(DeletedOffsetsStay) {
+            return;
+        }
         let partitions = TopicPartition::new(topic, PartitionId(i32::MIN))
             ..=TopicPartition::new(topic, PartitionId(i32::MAX));
         self.groups.retain(|_, group| {

@@ -7,7 +7,7 @@
 
 use std::ops::Bound;
 
-use millrace_types::{Timestamp, TopicId, TopicName, TopicPartition};
+use millrace_types::{Timestamp, TopicId, TopicName, TopicPartition, canary};
 
 use super::{
     CommitError, CommitRequest, CommittedOffset, DeleteError, DeleteOffsetsRequest, Effects, Event,
@@ -83,6 +83,14 @@ impl Groups {
                 offsets: offsets.to_vec(),
             };
         let records = offsets.chunks(RECORD_OFFSETS_MAX).map(record).collect();
+        if canary!(OffsetFetchedEarly) {
+            let records: &Vec<GroupRecord> = &records;
+            records.iter().for_each(|record| self.durable.apply(record.clone()));
+        }
+        if canary!(CommitAckedEarly) {
+            effects.reply(token, reply);
+            return self.persist(records, Then::Nothing, effects);
+        }
         self.persist(records, Then::Answer { token, reply }, effects);
     }
 

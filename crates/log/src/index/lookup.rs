@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use millrace_types::{FileId, Offset, Timestamp};
+use millrace_types::{FileId, Offset, Timestamp, canary};
 
 use super::{IndexEntry, PartitionIndex, Slot};
 
@@ -104,6 +104,8 @@ impl PartitionIndex {
             let Some(entries) = slot.entries() else { return Lookup::Load(slot.span.file) };
             let entry = entries.partition_point(|e| !wanted(e));
             if entry < entries.len() {
+                let beyond = canary!(IndexOffByOne) && entry + 1 < entries.len();
+                let entry = if beyond { entry + 1 } else { entry };
                 return Lookup::Found(self.run(number, entry));
             }
         }

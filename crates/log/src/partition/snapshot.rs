@@ -43,6 +43,11 @@ impl From<Ended> for SnapshotError {
 }
 
 impl PartitionSnapshot {
+    /// Leaves the producers out.
+    pub fn forget_producers(&mut self) {
+        self.producers.clear();
+    }
+
     /// Number of producers.
     #[must_use]
     pub const fn producer_count(&self) -> usize {

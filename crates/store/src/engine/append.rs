@@ -13,7 +13,7 @@ use millrace_log::{
     batch::{self, BatchHeader},
     partition::{Admission, AdmitError},
 };
-use millrace_types::{ErrorKind, Lsn, Offset, Timestamp, TopicId, TopicPartition};
+use millrace_types::{ErrorKind, Lsn, Offset, Timestamp, TopicId, TopicPartition, canary};
 
 use super::{
     Ended, Engine, Gathering, INTERNAL_BYTES, Partition,
@@ -200,6 +200,7 @@ impl Engine {
                 (base_offset, leader_epoch, append_time)
             }
             Admission::Duplicate { base_offset, append_time, lsn } => {
+                let lsn = if canary!(DuplicateAnsweredEarly) { Lsn(0) } else { lsn };
                 return Ok(Appended { base_offset, append_time, lsn, duplicate: true });
             }
         };

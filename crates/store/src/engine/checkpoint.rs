@@ -23,7 +23,7 @@ use millrace_log::{
     },
     frame::FileKind,
 };
-use millrace_types::{FileId, Lsn, Offset, TopicId, TopicPartition};
+use millrace_types::{FileId, Lsn, Offset, TopicId, TopicPartition, canary};
 
 use super::{
     Engine,
@@ -250,11 +250,18 @@ impl Engine {
         if core.deleted || (core.state.high_watermark() == Offset::ZERO && !core.end_unproven) {
             return None;
         }
+        let mut state = core.state.snapshot();
+        if canary!(CheckpointAhead) {
+            state.high_watermark = core.state.next_offset();
+        }
+        if canary!(CheckpointWithoutProducers) {
+            state.forget_producers();
+        }
         let spans = core.index.spans().filter(|span| listed.contains(&span.file));
         Some(PartitionRecord {
             partition: partition.id(),
             lsn,
-            state: core.state.snapshot(),
+            state,
             spans: spans.copied().collect(),
         })
     }

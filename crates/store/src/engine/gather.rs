@@ -16,7 +16,7 @@ use millrace_log::{
     batch::{self, BatchHeader},
     frame::{self, Extent, ExtentKind, FileHeader, FrameHeader, Seed},
 };
-use millrace_types::{Incarnation, LeaderEpoch, Lsn, Offset, Timestamp};
+use millrace_types::{Incarnation, LeaderEpoch, Lsn, Offset, Timestamp, canary};
 
 use super::{files::LogFile, partition::Partition};
 use crate::{
@@ -284,7 +284,7 @@ impl Gather {
         let Some(header) = FrameHeader::new(
             self.lsn,
             seed,
-            self.synced_to,
+            if canary!(SyncedToAhead) { end } else { self.synced_to },
             now,
             self.front_len,
             payload_len,

@@ -8,7 +8,7 @@ use millrace_log::{
     partition::{Partition as State, ProducerState},
     retention::{self, RetentionLimits},
 };
-use millrace_types::{FileId, LeaderEpoch, Offset, Timestamp, TopicPartition};
+use millrace_types::{FileId, LeaderEpoch, Offset, Timestamp, TopicPartition, canary};
 use parking_lot::{Mutex, MutexGuard};
 
 use super::watch::Entry;
@@ -61,7 +61,11 @@ impl Core {
     pub(super) fn offsets(&self) -> Offsets {
         Offsets {
             log_start: self.state.log_start(),
-            high_watermark: self.state.high_watermark(),
+            high_watermark: if canary!(EndToldEarly) {
+                self.state.next_offset()
+            } else {
+                self.state.high_watermark()
+            },
             last_stable: self.state.last_stable_offset(),
         }
     }

@@ -26,7 +26,7 @@ use millrace_log::{
     frame::{self, Extent, FileHeader, FileKind, Footer, TRAILER_LEN, Trailer},
 };
 use millrace_types::{
-    FileId, Incarnation, Lsn, Offset, PartitionId, Timestamp, TopicId, TopicPartition,
+    FileId, Incarnation, Lsn, Offset, PartitionId, Timestamp, TopicId, TopicPartition, canary,
 };
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch as signal};
@@ -410,6 +410,7 @@ fn settle(sources: &mut [Source], synced: &Synced, covered: Lsn) -> Result<Copie
             (Some(position), _) => *position,
             // The newer incarnation left here only what it found synced.
             (None, Some(_)) => u64::MAX,
+            (None, None) if canary!(OldFileGoesOn) => u64::MAX,
             (None, None) => dead.synced_to,
         };
         let split = dead.frames.partition_point(|found| found.header.end() <= synced_to);

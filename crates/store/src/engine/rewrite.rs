@@ -19,7 +19,7 @@ use millrace_log::{
     index::{IndexEntry, Located, Span},
     retention,
 };
-use millrace_types::{FileId, Offset, TopicPartition};
+use millrace_types::{FileId, Offset, TopicPartition, canary};
 
 use super::{
     Engine, ReadError,
@@ -220,6 +220,9 @@ impl Engine {
                 });
                 part.extents.extend(live.map(|extent| (number, extent)));
             }
+        }
+        if canary!(RewriteDropsExtent) {
+            parts.values_mut().for_each(|part| part.extents.truncate(part.extents.len() - 1));
         }
         parts.retain(|_, part| !part.extents.is_empty());
         Ok(parts)

@@ -5,7 +5,7 @@
 //! corrupt; the first invalid frame at or above it ends the file.
 
 use millrace_log::frame::{self, Extent, FRAME_HEADER_LEN, FileHeader, FrameError, FrameHeader};
-use millrace_types::{FileId, Incarnation, Lsn};
+use millrace_types::{FileId, Incarnation, Lsn, canary};
 
 use crate::{
     BLOCK,
@@ -66,6 +66,9 @@ pub(super) fn scan(file: &dyn DiskFile, id: FileId) -> Result<Scan, DiskError> {
             }
             scan.frames.push(found);
             continue;
+        }
+        if canary!(CutBelowSynced) {
+            return Ok(scan);
         }
         // Not a frame: torn or rotten. Only a later frame that says these
         // bytes were synced makes it rot.

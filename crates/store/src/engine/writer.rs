@@ -17,7 +17,7 @@ use millrace_log::{
     frame::{self, Extent, FooterInfo},
     records,
 };
-use millrace_types::{Lsn, Timestamp, TopicId, TopicPartition};
+use millrace_types::{Lsn, Timestamp, TopicId, TopicPartition, canary};
 
 use super::{
     Engine, Flush, Gathering,
@@ -187,7 +187,14 @@ impl Engine {
                 group.push(frame);
             }
             self.write_group(&file, &group, state)?;
+            let end = group.last().map(|frame| (frame.lsn, frame.position + frame.len));
             self.publish(&file, group);
+            if canary!(ReadBeforeDurable)
+                && let Some((lsn, end)) = end
+            {
+                self.sync(&file, end, state)?;
+                self.durable.advance(lsn);
+            }
         }
         for ended in finished {
             self.write_footer(&ended, state)?;
@@ -217,6 +224,7 @@ impl Engine {
         file.set_data_end(end, last.lsn);
         state.unsynced_bytes += bytes;
         match self.options.flush {
+            Flush::Fsync if canary!(ReadBeforeDurable) => Ok(()),
             Flush::Fsync => self.sync(file, end, state),
             Flush::Os => {
                 // Recovery takes what is not synced into memory, all at once.
@@ -230,7 +238,9 @@ impl Engine {
 
     fn sync(&self, file: &LogFile, end: u64, state: &mut WriterState) -> Result<(), DiskError> {
         let started = self.env.monotonic();
-        file.handle.sync()?;
+        if !canary!(NoFsync) {
+            file.handle.sync()?;
+        }
         self.stats.flushed(self.env.monotonic().saturating_sub(started));
         state.unsynced_bytes = 0;
         state.unmarked = true;
@@ -333,7 +343,9 @@ impl Engine {
             drop(order);
             durable = frame.lsn;
         }
-        self.durable.advance(durable);
+        if !canary!(ReadBeforeDurable) {
+            self.durable.advance(durable);
+        }
     }
 
     /// Takes in the records of one batch of a hidden partition.
