@@ -4,7 +4,7 @@ use std::io::Write;
 
 use millrace_log::{
     batch::{self, BatchBuilder, BatchHeader, Compression, RecordHeader},
-    compression::{DecompressError, decompress},
+    compression::{Codec, DecompressError, decompress},
     records::{self as log_records, Record},
 };
 use millrace_types::{LeaderEpoch, Offset, Timestamp};
@@ -53,6 +53,11 @@ fn check_batch(bytes: &[u8]) {
         whole += 1;
     }
     assert_eq!(whole, stamped.count, "neither all records nor an error");
+    for codec in [Codec::None, Codec::Snappy, Codec::Lz4, Codec::Zstd { level: 1 }] {
+        let (recoded, again) = batch::recode(&header, bytes, &body, codec, header.max_timestamp);
+        assert_eq!(batch::check(&again), Ok(recoded));
+        assert_eq!(log_records::body(&recoded, &again, LIMIT).as_ref(), Ok(&body));
+    }
 }
 
 fn check_record(record: &Record<'_>) {

@@ -3,7 +3,7 @@
 //!
 //! Invariant: records are never decoded here, so a batch costs the same however
 //! many records it holds; what [`check`] let pass may still lie inside its
-//! (compressed) records, which [`crate::records`] finds out for readers.
+//! (compressed) records, which [`crate::records`] finds out for those who look.
 //! Called by the broker on every append, and by readers of stored batches.
 
 use std::fmt;
@@ -18,10 +18,12 @@ use crate::{
 };
 
 mod builder;
+mod recode;
 #[cfg(test)]
 mod tests;
 
 pub use builder::{BatchBuilder, RecordHeader};
+pub use recode::{recode, with_max_timestamp};
 
 /// Bytes of a batch before its records.
 pub const HEADER_LEN: usize = 61;
@@ -74,7 +76,19 @@ impl Compression {
         })
     }
 
-    /// Kafka's name of the codec, as in `compression.type`.
+    /// The number of the codec in a batch's attributes.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::None => 0,
+            Self::Gzip => 1,
+            Self::Snappy => 2,
+            Self::Lz4 => 3,
+            Self::Zstd => 4,
+        }
+    }
+
+    /// Kafka's name of the codec, as clients' settings have it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

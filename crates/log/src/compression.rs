@@ -1,5 +1,6 @@
 //! Decompression of a batch's records, for the few who look inside: searches
-//! by time, and protocols that serve single records.
+//! by time, topics with a codec of their own, protocols that serve single
+//! records. And compression, for the second of these.
 //!
 //! Invariant: compressed bytes are hostile. Output never exceeds the given
 //! limit, and memory grows with what really comes out, not with what a header
@@ -9,8 +10,11 @@ use std::{borrow::Cow, io::Read};
 
 use crate::{batch::Compression, wire::Reader};
 
+mod compress;
 #[cfg(test)]
 mod tests;
+
+pub use compress::{Codec, compress};
 
 /// What precedes the blocks that Java clients write with Snappy: a magic, a
 /// version and the oldest version that can read it.

@@ -54,6 +54,14 @@ pub enum RecordError {
         /// Records found before the bytes ended, or one more than announced.
         found: i32,
     },
+    /// Offsets within a batch count from 0 and leave none out.
+    #[error("record {index} of the batch has the offset delta {offset_delta}")]
+    OffsetDelta {
+        /// Which record of the batch, from 0.
+        index: i32,
+        /// What it says.
+        offset_delta: i32,
+    },
 }
 
 /// Decompresses the records of a whole batch into at most `limit` bytes, for

@@ -1,6 +1,9 @@
 //! What a producer may send, and what becomes of it.
 
+use proptest::prelude::*;
+
 use super::*;
+use crate::{compression::Codec, records};
 
 fn batch(records: i32) -> Vec<u8> {
     let mut builder = BatchBuilder::new(Timestamp(1_000));
@@ -127,4 +130,76 @@ fn consecutive_batches_are_walked_up_to_the_first_broken_one() {
     assert_eq!(walked[0], Ok((1, batch(1).len())));
     assert_eq!(walked[1], Ok((2, batch(2).len())));
     assert!(walked[2].is_err());
+}
+
+const CODECS: [Codec; 5] =
+    [Codec::None, Codec::Gzip { level: 6 }, Codec::Snappy, Codec::Lz4, Codec::Zstd { level: 3 }];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    /// From each codec to each: the records byte for byte, and of the header
+    /// all but what tells of their form.
+    #[test]
+    fn a_batch_in_another_codec_holds_the_same_records(
+        values in prop::collection::vec(prop::collection::vec(0u8..9, 0..300), 1..40),
+        producer in prop::option::of((0..i64::MAX, 0..i16::MAX, 0..i32::MAX)),
+    ) {
+        let mut builder = BatchBuilder::new(Timestamp(1_000));
+        if let Some((id, epoch, sequence)) = producer {
+            builder = builder.producer(ProducerStamp {
+                id: ProducerId(id),
+                epoch: ProducerEpoch(epoch),
+                base_sequence: Sequence(sequence),
+            });
+        }
+        for (n, value) in (0..).zip(&values) {
+            builder.record(n * 7 % 5, Some(b"key"), Some(value), &[]);
+        }
+        let plain = builder.build();
+        let first = check(&plain).unwrap();
+        let body = &plain[HEADER_LEN..];
+        for source in CODECS {
+            let (header, bytes) = recode(&first, &plain, body, source, first.max_timestamp);
+            prop_assert_eq!(check(&bytes), Ok(header));
+            for target in CODECS {
+                let found = records::body(&header, &bytes, body.len()).unwrap();
+                prop_assert_eq!(&*found, body);
+                let (recoded, again) = recode(&header, &bytes, &found, target, header.max_timestamp);
+                prop_assert_eq!(check(&again), Ok(recoded));
+                prop_assert_eq!(recoded.compression, target.compression());
+                let as_before = BatchHeader {
+                    len: first.len,
+                    crc: first.crc,
+                    compression: first.compression,
+                    ..recoded
+                };
+                prop_assert_eq!(as_before, first);
+                prop_assert_eq!(&*records::body(&recoded, &again, body.len()).unwrap(), body);
+                if target == Codec::None {
+                    prop_assert_eq!(&again, &plain);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn marks_of_the_attributes_outlive_another_codec() {
+    let bytes = with(21, [0, 0b1_0000]);
+    let header = check(&bytes).unwrap();
+    assert!(header.transactional);
+    let body = &bytes[HEADER_LEN..];
+    let (recoded, again) = recode(&header, &bytes, body, Codec::Lz4, header.max_timestamp);
+    assert_eq!(again[21..23], [0, 0b1_0011]);
+    assert_eq!(check(&again), Ok(recoded));
+}
+
+#[test]
+fn a_largest_timestamp_is_put_right() {
+    let bytes = with(35, 77_i64.to_be_bytes());
+    let header = check(&bytes).unwrap();
+    let (header, right) = with_max_timestamp(&header, &bytes, Timestamp(1_002));
+    assert_eq!(right, batch(3));
+    assert_eq!(check(&right), Ok(header));
 }

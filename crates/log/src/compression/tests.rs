@@ -1,4 +1,5 @@
-//! Every codec comes back, is capped, and takes garbage calmly.
+//! Every codec comes back, is capped, and takes garbage calmly; what is
+//! compressed here has the form that Java's clients write.
 
 use std::io::Write;
 
@@ -72,6 +73,42 @@ fn snappy_that_announces_more_than_it_can_hold_is_refused_before_memory_is_given
     );
 }
 
+const CODECS: [Codec; 8] = [
+    Codec::None,
+    Codec::Gzip { level: 1 },
+    Codec::Gzip { level: 9 },
+    Codec::Snappy,
+    Codec::Lz4,
+    Codec::Zstd { level: -131_072 },
+    Codec::Zstd { level: 3 },
+    Codec::Zstd { level: 22 },
+];
+
+fn compressed(codec: Codec, data: &[u8]) -> Vec<u8> {
+    let mut out = b"before".to_vec();
+    super::compress(codec, data, &mut out);
+    assert_eq!(out.drain(..6).as_slice(), b"before", "{codec:?} appends");
+    out
+}
+
+#[test]
+fn snappy_and_lz4_have_the_blocks_that_java_reads() {
+    let data = [b'x'; 100_000];
+    assert_eq!(compressed(Codec::Snappy, &data), xerial(&data, 32 << 10));
+    let lz4 = compressed(Codec::Lz4, &data);
+    // Version 1, independent blocks, no checksums, no size; blocks of 64 KiB.
+    assert_eq!(lz4[4..6], [0b0110_0000, 4 << 4]);
+}
+
+#[test]
+fn a_megabyte_comes_back_from_every_codec() {
+    let data: Vec<u8> = (0..1_u32 << 18).flat_map(|n| (n / 3).to_le_bytes()).collect();
+    for codec in CODECS {
+        let bytes = compressed(codec, &data);
+        assert_eq!(decompress(codec.compression(), &bytes, data.len()).unwrap(), data, "{codec:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -81,6 +118,10 @@ proptest! {
             prop_assert_eq!(decompress(codec, &compress(codec, &data), 5_000).unwrap(), &data[..]);
         }
         prop_assert_eq!(decompress(Compression::Snappy, &xerial(&data, block), 5_000).unwrap(), &data[..]);
+        for codec in CODECS {
+            let bytes = compressed(codec, &data);
+            prop_assert_eq!(decompress(codec.compression(), &bytes, 5_000).unwrap(), &data[..]);
+        }
     }
 
     #[test]
