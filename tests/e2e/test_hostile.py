@@ -10,40 +10,10 @@ from contextlib import ExitStack
 
 import pytest
 from harness.process import until
+from harness.raw import API_VERSIONS, FETCH, METADATA, PRODUCE, answer, batch, connect, framed, header, produced
 
-METADATA, PRODUCE, FETCH, API_VERSIONS = 3, 0, 1, 18
 #: What one hostile client may make the server hold, beyond what it held before.
 MEMORY_MAX = 300 * 1024 * 1024
-
-
-def connect(broker) -> socket.socket:
-    host, port = broker.bootstrap.split(":")
-    s = socket.create_connection((host, int(port)), timeout=10)
-    s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return s
-
-
-def framed(body: bytes) -> bytes:
-    return struct.pack(">i", len(body)) + body
-
-
-def header(api: int, version: int, correlation: int = 7) -> bytes:
-    """A request header of version 1, of which those of flexible versions differ by tagged fields."""
-    return struct.pack(">hhih", api, version, correlation, 4) + b"test"
-
-
-def read_exactly(s: socket.socket, count: int) -> bytes:
-    """So many bytes; fewer when the peer closes."""
-    data = b""
-    while len(data) < count and (more := s.recv(count - len(data))):
-        data += more
-    return data
-
-
-def answer(s: socket.socket) -> bytes:
-    """One response, without its length."""
-    [length] = struct.unpack(">i", read_exactly(s, 4))
-    return read_exactly(s, length)
 
 
 def closed(s: socket.socket) -> bool:
@@ -286,41 +256,6 @@ def test_connections_over_the_limit_wait_or_are_closed_and_the_others_live(own_b
     with connect(own_broker) as s:
         s.sendall(framed(header(API_VERSIONS, 0)))
         assert answer(s)[:6] == struct.pack(">ih", 7, 0)
-
-
-def batch(records: bytes = b"", **wrong) -> bytes:
-    """A record batch of one record, with fields that lie. The CRC is right, unless it is given."""
-    now = int(time.time() * 1000)  # An old record would be deleted by retention, at any moment.
-    f = {"base": 0, "length": None, "epoch": -1, "magic": 2, "crc": None, "attributes": 0, "last": 0, "first_time": now,
-         "max_time": now, "producer": -1, "producer_epoch": -1, "sequence": -1, "count": 1, **wrong}  # fmt: skip
-    records = records or b"\x0e\x00\x00\x00\x01\x02v\x00"
-    body = struct.pack(">hiqqqhii", *(f[n] for n in ("attributes", "last", "first_time", "max_time", "producer", "producer_epoch", "sequence", "count")))
-    body += records
-    crc = crc32c(body) if f["crc"] is None else f["crc"]
-    length = 9 + len(body) if f["length"] is None else f["length"]
-    return struct.pack(">qiibI", f["base"], length, f["epoch"], f["magic"], crc) + body
-
-
-def crc32c(data: bytes) -> int:
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
-    return crc ^ 0xFFFFFFFF
-
-
-def produced(broker, topic: str, records: bytes) -> int | None:
-    """The error code of a Produce of these bytes, None when the connection is closed."""
-    name = topic.encode()
-    body = struct.pack(">hhiih", -1, -1, 5000, 1, len(name)) + name + struct.pack(">iii", 1, 0, len(records)) + records
-    with connect(broker) as s:
-        s.sendall(framed(header(PRODUCE, 7) + body))
-        try:
-            said = answer(s)
-        except struct.error:
-            return None
-    return struct.unpack(">h", said[4 + 4 + 2 + len(name) + 4 + 4 :][:2])[0]
 
 
 LIES = {
