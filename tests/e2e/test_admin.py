@@ -231,8 +231,3 @@ def test_topics_are_not_created_by_use_when_that_is_off(own_broker, admin_of, na
     producer.flush(30)
     assert reports in ([KafkaError.UNKNOWN_TOPIC_OR_PART], [KafkaError._UNKNOWN_TOPIC], [KafkaError._MSG_TIMED_OUT])
     assert name not in admin_of(own_broker.bootstrap).topics()
-
-
-@pytest.mark.millrace  # Kafka compresses again; here only what the producer chose is stored, for now
-def test_a_compression_other_than_the_producers_is_refused(admin, name):
-    assert refused(admin.create, name, **{"compression.type": "zstd"}).code() == KafkaError.INVALID_CONFIG

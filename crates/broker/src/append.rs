@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use millrace_log::batch::{self, BatchHeader, Compression};
-use millrace_log::records::{self, RecordError};
+use millrace_log::batch::{self, Compression};
 use millrace_store::engine::{Class, Ended};
 use millrace_types::{Lsn, Offset, Timestamp};
 
 use crate::{
-    AppendError, Broker, Partition,
-    config::{TimestampKind, TopicConfig},
-    metrics::Reason,
+    AppendError, Broker, Partition, config::TimestampKind, metrics::Reason,
+    validate::check_timestamp,
 };
 
 /// What the request allows.
@@ -33,14 +31,10 @@ pub struct Appended {
     pub lsn: Lsn,
 }
 
-/// Bytes that the records of one batch may have where they must be decoded.
-const DECOMPRESSED_MAX: usize = 64 << 20;
-/// Records without a key that are told apart in one error.
-const WITHOUT_KEY_MAX: usize = 10_000;
-
 impl Broker {
     /// Appends one batch to `partition`. Returns as soon as its offset is
-    /// known; waits only while the log is behind.
+    /// known; waits only while the log is behind, or while a large batch is
+    /// decoded.
     ///
     /// # Errors
     /// See [`AppendError`]; nothing was appended then.
@@ -75,15 +69,18 @@ impl Broker {
         if batch.len() > limit {
             return Err(AppendError::TooLarge { bytes: batch.len(), limit });
         }
-        if config.cleanup_policy.compact {
-            check_keys(&header, batch)?;
-        }
         let stamp_time = config.timestamp_kind == TimestampKind::LogAppendTime;
-        if !stamp_time {
-            check_timestamp(&header, &config, self.env().wall())?;
+        let mut changed = None;
+        if self.validator.looks_inside(&config, &header) {
+            // Apart, so that appends that need none of it don't carry its state.
+            changed = Box::pin(self.validated(&config, &header, batch)).await?;
+        } else if !stamp_time {
+            check_timestamp(&config, self.env().wall(), &header)?;
         }
+        let (head, bytes) =
+            changed.as_ref().map_or((&header, batch), |changed| (&changed.header, &changed.bytes));
         let appended =
-            self.engine.append(&partition.log, &header, batch, Class::Client, stamp_time).await?;
+            self.engine.append(&partition.log, head, bytes, Class::Client, stamp_time).await?;
         let metrics = &self.metrics;
         if appended.duplicate {
             metrics.duplicates.increment();
@@ -108,41 +105,4 @@ impl Broker {
     pub async fn durable(&self, lsn: Lsn) -> Result<(), Ended> {
         self.engine.durable(lsn).await
     }
-}
-
-/// Refuses records without a key, which compaction could never replace: the one
-/// check that decodes records, on the topics that ask for it.
-fn check_keys(header: &BatchHeader, batch: &[u8]) -> Result<(), AppendError> {
-    let body = records::body(header, batch, DECOMPRESSED_MAX).map_err(RecordError::from)?;
-    let mut without = Vec::new();
-    for record in records::records(header, &body) {
-        let record = record?;
-        if record.key.is_none() && without.len() < WITHOUT_KEY_MAX {
-            without.push(record.offset_delta);
-        }
-    }
-    if without.is_empty() { Ok(()) } else { Err(AppendError::WithoutKey { records: without }) }
-}
-
-/// Refuses a timestamp that is too far from now. The header has the first and
-/// the largest; what is between is not decoded.
-fn check_timestamp(
-    header: &BatchHeader,
-    config: &TopicConfig,
-    now: Timestamp,
-) -> Result<(), AppendError> {
-    let latest = now.plus_ms(signed(config.timestamp_after_max_ms));
-    let earliest = now.plus_ms(-signed(config.timestamp_before_max_ms));
-    let refuse = |timestamp| Err(AppendError::Timestamp { timestamp, earliest, latest });
-    if header.max_timestamp > latest {
-        return refuse(header.max_timestamp);
-    }
-    if header.base_timestamp < earliest && header.base_timestamp != Timestamp::NONE {
-        return refuse(header.base_timestamp);
-    }
-    Ok(())
-}
-
-fn signed(ms: u64) -> i64 {
-    i64::try_from(ms).unwrap_or(i64::MAX)
 }

@@ -21,11 +21,12 @@ use parking_lot::RwLock;
 use tokio::sync::{Mutex as AsyncMutex, oneshot};
 
 use crate::{
-    Drivers, Partition, Topic,
+    Drivers, Partition, Topic, Validate,
     config::{BrokerConfig, Overrides, Scope, TopicConfig},
     figures::Shown,
     groups::{GroupCoordinator, GroupLog, GroupLogError, Refusal},
     metrics::Metrics,
+    validate::Validator,
 };
 
 /// What a broker is started with, besides its drivers.
@@ -39,6 +40,10 @@ pub struct Settings {
     pub node_id: i32,
     /// Partitions that may exist in all.
     pub partitions_max: u32,
+    /// How much of producers' batches is checked.
+    pub validate: Validate,
+    /// Large batches whose records are decoded at the same time.
+    pub decoders_max: usize,
 }
 
 /// One incarnation of the broker. Everything in its memory lives and dies
@@ -60,6 +65,7 @@ pub struct Broker {
     cluster_id: String,
     node_id: i32,
     pub(crate) partitions_max: u32,
+    pub(crate) validator: Validator,
     producer_ids: AtomicU64,
 }
 
@@ -156,6 +162,7 @@ impl Broker {
             cluster_id: identity.map(|identity| identity.cluster_id.clone()).unwrap_or_default(),
             node_id: settings.node_id,
             partitions_max: settings.partitions_max,
+            validator: Validator::new(settings.validate, settings.decoders_max),
             shown: Shown::default(),
             producer_ids: AtomicU64::new(0),
         })

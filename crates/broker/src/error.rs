@@ -5,7 +5,7 @@
 //! better.
 
 use millrace_log::records::RecordError;
-use millrace_log::{batch::BatchError, partition::AdmitError};
+use millrace_log::{batch::BatchError, compression::DecompressError, partition::AdmitError};
 use millrace_store::engine;
 use millrace_types::{Offset, Timestamp, TopicPartition};
 
@@ -20,17 +20,20 @@ pub enum AppendError {
     /// The request's version does not allow the batch's codec.
     #[error("the batch is compressed in a way that this version of the request does not allow")]
     Compression,
-    /// A timestamp lies too far from now.
+    /// Timestamps lie too far from now.
     #[error(
         "the batch's timestamp {timestamp} is out of the range {earliest} to {latest} that the topic accepts"
     )]
     Timestamp {
-        /// The batch's timestamp.
+        /// The first of them.
         timestamp: Timestamp,
         /// The earliest that is accepted now.
         earliest: Timestamp,
         /// The latest that is accepted now.
         latest: Timestamp,
+        /// Which records of the batch, from 0, ascending, the first 10,000;
+        /// none where only the header was looked at.
+        records: Vec<i32>,
     },
     /// The batch is larger than `max.message.bytes`.
     #[error("the batch has {bytes} bytes, more than the topic's max.message.bytes of {limit}")]
@@ -46,7 +49,7 @@ pub enum AppendError {
         /// Which records of the batch, from 0, ascending; the first 10,000.
         records: Vec<i32>,
     },
-    /// The records had to be decoded, and cannot be.
+    /// The records were decoded, and are not what the header says.
     #[error(transparent)]
     Records(#[from] RecordError),
     /// The producer's sequence or epoch does not fit.
@@ -79,10 +82,13 @@ impl AppendError {
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
+            Self::TooLarge { .. }
+            | Self::Records(RecordError::Decompress(DecompressError::TooLarge { .. })) => {
+                "too large"
+            }
             Self::Batch(_) | Self::WithoutKey { .. } | Self::Records(_) => "malformed",
             Self::Compression => "compression",
             Self::Timestamp { .. } => "timestamp",
-            Self::TooLarge { .. } => "too large",
             Self::Sequence(_) => "sequence",
             Self::Transactional => "transactional",
             Self::ProducersFull => "producers_max",

@@ -26,6 +26,7 @@ mod supervisor;
 pub mod testing;
 mod topic;
 mod topics;
+mod validate;
 
 pub use append::{AppendOptions, Appended};
 pub use broker::{Broker, Settings, Watcher as Watch};
@@ -34,7 +35,9 @@ pub use error::{
     ReadError, SetConfigError,
 };
 pub use millrace_log::batch::{BatchError, Compression};
+pub use millrace_log::compression::{Codec, DecompressError};
 pub use millrace_log::partition::{AdmitError, ProducerState as ProducerInfo};
+pub use millrace_log::records::RecordError;
 pub use millrace_store::catalog::ConfigScope;
 pub use millrace_store::disk::Space;
 pub use millrace_store::engine::{Ended, EngineOptions, Flush, Offsets, OnCorruption};
@@ -43,3 +46,4 @@ pub use reconfigure::{ConfigChange, Configured};
 pub use supervisor::{Drivers, StartError, Supervisor};
 pub use topic::{Partition, Topic};
 pub use topics::NewTopic;
+pub use validate::Validate;

@@ -68,6 +68,8 @@ metrics! {
         "Record batches accepted.";
     batches_refused: counters -> Family<Reason, Counter> = "millrace_log_refused_batches_total",
         "Record batches refused, by reason.";
+    batches_recompressed: counter -> Counter = "millrace_log_recompressed_batches_total",
+        "Record batches compressed anew, or no longer, for the compression.type of their topic.";
     duplicates: counter -> Counter = "millrace_log_duplicate_batches_total",
         "Batches of idempotent producers that were stored already.";
     bytes_out: counter -> Counter = "millrace_log_read_bytes_total",

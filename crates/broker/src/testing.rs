@@ -21,7 +21,7 @@ use millrace_types::Timestamp;
 use tokio::runtime::Runtime;
 
 use crate::{
-    Broker, Drivers, Settings, Supervisor,
+    Broker, Drivers, Settings, Supervisor, Validate,
     config::{BrokerConfig, Given},
     metrics::Metrics,
 };
@@ -130,6 +130,15 @@ impl Broker {
     pub fn in_memory_on(disk: Arc<MemDisk>, started: &[(&str, &str)]) -> Arc<Self> {
         Supervisor::in_memory_on(disk, started).current()
     }
+
+    /// As [`Broker::in_memory_with`], checking batches as `validate` says.
+    ///
+    /// # Panics
+    /// If it does not start.
+    #[must_use]
+    pub fn in_memory_validating(validate: Validate, started: &[(&str, &str)]) -> Arc<Self> {
+        Supervisor::in_memory_as(Arc::new(MemDisk::new(1)), started, validate).current()
+    }
 }
 
 impl Supervisor {
@@ -139,6 +148,10 @@ impl Supervisor {
     /// If it does not start.
     #[must_use]
     pub fn in_memory_on(disk: Arc<MemDisk>, started: &[(&str, &str)]) -> Arc<Self> {
+        Self::in_memory_as(disk, started, Validate::Header)
+    }
+
+    fn in_memory_as(disk: Arc<MemDisk>, started: &[(&str, &str)], validate: Validate) -> Arc<Self> {
         let listener = vec!["PLAINTEXT://127.0.0.1:9092".to_owned()];
         let given = Given {
             node_id: 1,
@@ -156,6 +169,8 @@ impl Supervisor {
             engine: EngineOptions { cache_bytes: 16 << 20, ..EngineOptions::default() },
             node_id: 1,
             partitions_max: 100_000,
+            validate,
+            decoders_max: 2,
         };
         let drivers = Drivers {
             env: Arc::new(RealEnv { start: Instant::now() }),

@@ -6,8 +6,8 @@
 
 use millrace_broker::groups::{CommitError, DeleteError, MembershipError};
 use millrace_broker::{
-    AdmitError, AppendError, BatchError, CreatePartitionsError, CreateTopicError,
-    DeleteRecordsError, DeleteTopicError, ReadError, SetConfigError,
+    AdmitError, AppendError, BatchError, CreatePartitionsError, CreateTopicError, DecompressError,
+    DeleteRecordsError, DeleteTopicError, ReadError, RecordError, SetConfigError,
 };
 use millrace_types::LeaderEpoch;
 
@@ -22,7 +22,11 @@ pub(crate) fn append(error: &AppendError) -> Result<Failure, Refusal> {
         AppendError::Compression => ErrorCode::UnsupportedCompressionType,
         AppendError::Transactional => ErrorCode::TransactionalIdAuthorizationFailed,
         AppendError::Timestamp { .. } => ErrorCode::InvalidTimestamp,
-        AppendError::TooLarge { .. } => ErrorCode::MessageTooLarge,
+        // Clients split such a batch, and send smaller ones.
+        AppendError::TooLarge { .. }
+        | AppendError::Records(RecordError::Decompress(DecompressError::TooLarge { .. })) => {
+            ErrorCode::MessageTooLarge
+        }
         AppendError::WithoutKey { .. } | AppendError::Records(_) => ErrorCode::InvalidRecord,
         AppendError::Sequence(AdmitError::OutOfOrderSequence { .. }) => {
             ErrorCode::OutOfOrderSequenceNumber

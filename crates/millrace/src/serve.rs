@@ -6,6 +6,7 @@
 //! by who holds the data directory's lock.
 
 use std::io;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -27,7 +28,7 @@ use crate::announce::Announcement;
 use crate::cli::ServeArgs;
 use crate::env::TokioEnv;
 use crate::http::{self, Readiness, Stage, View};
-use crate::settings::{BoundKafka, Flush, OnCorruption, Own, Settings, SettingsError};
+use crate::settings::{BoundKafka, Flush, OnCorruption, Own, Settings, SettingsError, Validate};
 use crate::signals::Signals;
 use crate::sockets::{BindError, Sockets};
 use crate::{endpoints, files_open, logging};
@@ -204,6 +205,11 @@ async fn start_broker(
         engine: engine_options(own),
         node_id: NODE_ID,
         partitions_max: u32::try_from(own.partitions_max).unwrap_or(u32::MAX),
+        validate: match own.validate {
+            Validate::Header => millrace_broker::Validate::Header,
+            Validate::Full => millrace_broker::Validate::Full,
+        },
+        decoders_max: std::thread::available_parallelism().map_or(1, NonZero::get),
     };
     Supervisor::start(drivers, settings).await.map_err(ServeError::data_dir(dir))
 }

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 
 pub(crate) use layers::{Layers, SettingsError};
 pub(crate) use listen::{BoundKafka, HostPort, KafkaListens};
-pub(crate) use values::{Flush, LogFormat, OnCorruption, Value};
+pub(crate) use values::{Flush, LogFormat, OnCorruption, Validate, Value};
 
 /// Settings of our own at most, so that an operator can know them all.
 #[cfg(test)]
@@ -95,6 +95,9 @@ own_settings! {
     on_corruption: OnCorruption = "stop", "stop or skip",
         "What a reader gets at records that fail their checksum: stop answers an error at them, skip goes on with the next readable batch.",
         "To skip when what follows a damaged range is worth more than knowing of it.";
+    validate: Validate = "header", "header or full",
+        "What of a producer's batch is checked: header and checksum, or in full also that it decompresses to as many well-formed records as it says, each with its offset and a timestamp that the topic accepts.",
+        "To full where producers are not trusted, and unreadable batches should fail them, not their readers.";
     producers_max: u64 = "100000" in (1, 100_000_000), "pairs of producer id and partition",
         "Idempotent producers whose last batches are remembered, to recognise retries.",
         "When millrace_log_refused_batches_total grows for the reason producers_max.";

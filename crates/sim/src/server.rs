@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use millrace_broker::{
-    Broker, Drivers, EngineOptions, Settings, StartError, Supervisor,
+    Broker, Drivers, EngineOptions, Settings, StartError, Supervisor, Validate,
     config::{BrokerConfig, Given},
     metrics::Metrics,
 };
@@ -268,5 +268,6 @@ fn settings(engine: EngineOptions) -> Settings {
         Ok(config) => config,
         Err(error) => panic!("the settings of the simulated server: {error}"),
     };
-    Settings { config, engine, node_id: 1, partitions_max: 1_000 }
+    let validate = Validate::default();
+    Settings { config, engine, node_id: 1, partitions_max: 1_000, validate, decoders_max: 1 }
 }

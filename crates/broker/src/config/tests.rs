@@ -3,6 +3,8 @@
 
 mod page;
 
+use millrace_log::compression::Codec;
+
 use super::*;
 
 fn overrides(pairs: &[(&str, &str)]) -> Overrides {
@@ -240,6 +242,38 @@ fn a_brokers_values_name_all_their_layers() {
 }
 
 #[test]
+fn a_topics_codec_has_its_level_and_falls_back_on_the_brokers() {
+    let broker = |pairs: &[(&str, &str)]| {
+        BrokerConfig::default().with_dynamic(overrides(pairs), Overrides::new()).unwrap()
+    };
+    let codec = |topic: &[(&str, &str)], broker: &BrokerConfig| {
+        TopicConfig::resolve(&overrides(topic), broker).unwrap().compression
+    };
+    let bare = BrokerConfig::default();
+    assert_eq!(codec(&[], &bare), None);
+    assert_eq!(codec(&[("compression.type", "producer")], &bare), None);
+    for (name, expected) in [
+        ("uncompressed", Codec::None),
+        ("gzip", Codec::Gzip { level: 6 }),
+        ("snappy", Codec::Snappy),
+        ("lz4", Codec::Lz4),
+        ("zstd", Codec::Zstd { level: 3 }),
+    ] {
+        assert_eq!(codec(&[("compression.type", name)], &bare), Some(expected));
+    }
+    let levels = broker(&[
+        ("compression.type", "gzip"),
+        ("compression.gzip.level", "9"),
+        ("compression.zstd.level", "-7"),
+    ]);
+    assert_eq!(codec(&[], &levels), Some(Codec::Gzip { level: 9 }));
+    assert_eq!(codec(&[("compression.gzip.level", "1")], &levels), Some(Codec::Gzip { level: 1 }));
+    let zstd = ("compression.type", "zstd");
+    assert_eq!(codec(&[zstd], &levels), Some(Codec::Zstd { level: -7 }));
+    assert_eq!(codec(&[("compression.type", "producer")], &levels), None);
+}
+
+#[test]
 fn refusals_say_what_and_why() {
     let refusal = |scope, name: &str, value: &str| {
         check(scope, &overrides(&[(name, value)]), &BrokerConfig::default())
@@ -265,12 +299,6 @@ fn refusals_say_what_and_why() {
             "retention.ms",
             "-2",
             "Invalid value -2 for configuration retention.ms: Value must be at least -1",
-        ),
-        (
-            Scope::Topic,
-            "compression.type",
-            "zstd",
-            "Invalid value zstd for configuration compression.type: only producer works: batches are stored as the producer compressed them",
         ),
         (
             Scope::Topic,

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use millrace_log::compression::Codec;
+
 use super::{
     broker::BrokerConfig,
     error::{ConfigError, Scope},
@@ -14,6 +16,11 @@ use super::{
     table,
     value::Value,
 };
+
+/// The level of gzip where none is chosen.
+const GZIP_LEVEL: u32 = 6;
+/// The level of Zstandard where none is chosen.
+const ZSTD_LEVEL: i32 = 3;
 
 /// Which time a topic's records carry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,6 +52,8 @@ pub struct TopicConfig {
     pub retention_bytes: Option<u64>,
     /// `cleanup.policy`
     pub cleanup_policy: CleanupPolicy,
+    /// `compression.type`, with its level; `None` for the producer's.
+    pub compression: Option<Codec>,
     /// `max.message.bytes`
     pub message_bytes_max: usize,
     /// `message.timestamp.type`
@@ -145,6 +154,10 @@ impl TopicConfig {
                 delete: policy.iter().any(|item| item == "delete"),
                 compact: policy.iter().any(|item| item == "compact"),
             },
+            compression: match get("compression.type") {
+                Some(Value::Text(name)) => codec(&name, number),
+                _ => None,
+            },
             message_bytes_max: usize::try_from(number("max.message.bytes")).unwrap_or(0),
             timestamp_kind: if get("message.timestamp.type") == Some(append_time) {
                 TimestampKind::LogAppendTime
@@ -159,6 +172,24 @@ impl TopicConfig {
             compaction_lag_max_ms: unsigned("max.compaction.lag.ms"),
         }
     }
+}
+
+/// The codec of a `compression.type`, with the level that `number` tells of
+/// its setting; `None` for `producer`.
+fn codec(name: &str, number: impl Fn(&'static str) -> i64) -> Option<Codec> {
+    Some(match name {
+        "uncompressed" => Codec::None,
+        "gzip" => Codec::Gzip {
+            // -1 is the library's default.
+            level: u32::try_from(number("compression.gzip.level")).unwrap_or(GZIP_LEVEL),
+        },
+        "snappy" => Codec::Snappy,
+        "lz4" => Codec::Lz4,
+        "zstd" => Codec::Zstd {
+            level: i32::try_from(number("compression.zstd.level")).unwrap_or(ZSTD_LEVEL),
+        },
+        _ => return None,
+    })
 }
 
 /// What a topic or group setting is where the topic or group does not set it.

@@ -124,7 +124,7 @@ fn notice(call: &Call, resource: &Resource) {
 /// Kafka's code for a refused setting. A broker's wrong value is
 /// INVALID_REQUEST there (KAFKA-13609), as are the mistakes in a client
 /// metrics subscription; what Kafka would take and Millrace doesn't (an unknown
-/// broker setting, another `compression.type`) is INVALID_CONFIG.
+/// broker setting, a value that does not work here) is INVALID_CONFIG.
 fn refused(scope: Scope, error: &ConfigError) -> Failure {
     let code = match (scope, error) {
         (

@@ -37,6 +37,7 @@ const ITEMS_MAX: usize = 200_000;
 const ANSWER_LEN: usize = 40;
 
 const WITHOUT_KEY: &str = "a compacted topic takes no record without a key";
+const MISDATED: &str = "the timestamp is out of the range that the topic accepts";
 const TRANSACTIONS: &str = "this server has no transactions yet: use an idempotent producer";
 
 /// Appends, and answers once everything appended is durable.
@@ -80,19 +81,24 @@ struct Refused {
     failure: Failure,
     /// The records that are to blame, by their index, where not all are.
     records: Vec<i32>,
+    /// What is wrong with each of them.
+    why: &'static str,
 }
 
 impl From<Failure> for Refused {
     fn from(failure: Failure) -> Self {
-        Self { failure, records: Vec::new() }
+        Self { failure, records: Vec::new(), why: "" }
     }
 }
 
 impl Refused {
     fn new(error: AppendError) -> Result<Self, Refusal> {
         let failure = errors::append(&error)?;
-        let AppendError::WithoutKey { records } = error else { return Ok(failure.into()) };
-        Ok(Self { failure, records })
+        Ok(match error {
+            AppendError::WithoutKey { records } => Self { failure, records, why: WITHOUT_KEY },
+            AppendError::Timestamp { records, .. } => Self { failure, records, why: MISDATED },
+            _ => failure.into(),
+        })
     }
 }
 
@@ -302,18 +308,19 @@ impl Answers {
             out.put_i64(start);
         }
         if self.version >= MESSAGES {
-            self.records(refused.map_or(&[], |refused| &refused.records));
+            self.records(refused);
             self.writer.string(failure.and_then(|failure| failure.message.as_deref()));
         }
         self.writer.no_tags();
     }
 
     /// The records of a batch that are to blame.
-    fn records(&mut self, records: &[i32]) {
+    fn records(&mut self, refused: Option<&Refused>) {
+        let (records, why) = refused.map_or((&[][..], ""), |of| (&of.records, of.why));
         self.writer.array(records.len());
         for record in records {
             self.writer.out.put_i32(*record);
-            self.writer.string(Some(WITHOUT_KEY));
+            self.writer.string(Some(why));
             self.writer.no_tags();
         }
     }

@@ -74,6 +74,13 @@ words! {
         /// The next readable batch.
         Skip = "skip"
     }
+    /// How much of producers' batches is checked.
+    Validate {
+        /// Header and checksum.
+        Header = "header",
+        /// The records too.
+        Full = "full"
+    }
     /// Form of the log.
     LogFormat {
         /// Lines for people.

@@ -3,7 +3,7 @@
 use super::{
     super::setting::{Check, Setting, boolean, class, double, int, list, long, string},
     NO_CLEANER, NO_REPLICAS, NO_SEGMENTS, NO_THREADS, NO_TIERS, ONE_FLUSH,
-    topic::{AS_SENT, COMPRESSIONS, NEVER_COMPRESSES},
+    topic::{COMPRESSIONS, ONE_LEVEL},
 };
 
 /// Why class names of policies change nothing.
@@ -19,13 +19,13 @@ pub(super) const LOG: &[Setting] = &[
         .doc("Class that judges changes of settings."),
     boolean("auto.create.topics.enable").or("true")
         .doc("Whether a client's Metadata request makes a topic that does not exist."),
-    int("compression.gzip.level").or("-1").check(Check::BetweenOr(1, 9, -1)).dynamic().kept(NEVER_COMPRESSES)
+    int("compression.gzip.level").or("-1").check(Check::BetweenOr(1, 9, -1)).dynamic()
         .doc("Default of the topics' `compression.gzip.level`."),
-    int("compression.lz4.level").or("9").check(Check::Between(1, 17)).dynamic().kept(NEVER_COMPRESSES)
+    int("compression.lz4.level").or("9").check(Check::Between(1, 17)).dynamic().kept(ONE_LEVEL)
         .doc("Default of the topics' `compression.lz4.level`."),
-    string("compression.type").or("producer").check(Check::OneOf(COMPRESSIONS)).dynamic().only("producer", AS_SENT)
+    string("compression.type").or("producer").check(Check::OneOf(COMPRESSIONS)).dynamic()
         .doc("Default of the topics' `compression.type`."),
-    int("compression.zstd.level").or("3").check(Check::Between(-131_072, 22)).dynamic().kept(NEVER_COMPRESSES)
+    int("compression.zstd.level").or("3").check(Check::Between(-131_072, 22)).dynamic()
         .doc("Default of the topics' `compression.zstd.level`."),
     list("cordoned.log.dirs").or("").check(Check::Distinct).dynamic().kept("there is one data directory")
         .doc("Data directories that take no new partitions."),

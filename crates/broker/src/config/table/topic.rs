@@ -8,23 +8,22 @@ use super::{
 /// The compression names of `compression.type`.
 pub(super) const COMPRESSIONS: &[&str] =
     &["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"];
-/// Why the broker's own compression is not configurable.
-pub(super) const AS_SENT: &str = "batches are stored as the producer compressed them";
-/// Why compression levels change nothing.
-pub(super) const NEVER_COMPRESSES: &str = "the server never compresses a batch itself";
+/// Why the level of LZ4 changes nothing.
+pub(super) const ONE_LEVEL: &str =
+    "the server's LZ4 has one level, the fast one, which is Kafka's default";
 
 #[rustfmt::skip]
 pub(super) const TOPIC: &[Setting] = &[
     list("cleanup.policy").or("delete").check(Check::Items(&["compact", "delete"])).broker("log.cleanup.policy")
         .doc("What happens to old records: `delete` removes them by retention; `compact` is accepted, and keeps every record until compaction is there."),
-    int("compression.gzip.level").or("-1").check(Check::BetweenOr(1, 9, -1)).broker("compression.gzip.level").kept(NEVER_COMPRESSES)
-        .doc("Level for gzip where the broker compresses."),
-    int("compression.lz4.level").or("9").check(Check::Between(1, 17)).broker("compression.lz4.level").kept(NEVER_COMPRESSES)
+    int("compression.gzip.level").or("-1").check(Check::BetweenOr(1, 9, -1)).broker("compression.gzip.level")
+        .doc("Level for gzip where the broker compresses; -1 is 6."),
+    int("compression.lz4.level").or("9").check(Check::Between(1, 17)).broker("compression.lz4.level").kept(ONE_LEVEL)
         .doc("Level for lz4 where the broker compresses."),
-    string("compression.type").or("producer").check(Check::OneOf(COMPRESSIONS)).broker("compression.type").only("producer", AS_SENT)
-        .doc("Compression of stored batches; `producer` keeps the producer's."),
-    int("compression.zstd.level").or("3").check(Check::Between(-131_072, 22)).broker("compression.zstd.level").kept(NEVER_COMPRESSES)
-        .doc("Level for zstd where the broker compresses."),
+    string("compression.type").or("producer").check(Check::OneOf(COMPRESSIONS)).broker("compression.type")
+        .doc("Codec of stored batches; `producer` keeps each producer's, any other compresses batches in another codec anew."),
+    int("compression.zstd.level").or("3").check(Check::Between(-131_072, 22)).broker("compression.zstd.level")
+        .doc("Level for zstd where the broker compresses; above 9 each takes a multiple of the time."),
     long("delete.retention.ms").or("86400000").min(0).broker("log.cleaner.delete.retention.ms").kept(NO_CLEANER)
         .doc("How long a compacted topic keeps delete markers."),
     long("file.delete.delay.ms").or("60000").min(0).broker("log.segment.delete.delay.ms").kept(NO_SEGMENTS)
@@ -48,7 +47,7 @@ pub(super) const TOPIC: &[Setting] = &[
     long("max.compaction.lag.ms").or("9223372036854775807").min(1).broker("log.cleaner.max.compaction.lag.ms").kept(NO_CLEANER)
         .doc("Longest time that a record may wait for compaction."),
     int("max.message.bytes").or("1048588").min(0).broker("message.max.bytes")
-        .doc("Largest record batch, as sent, that a producer may append."),
+        .doc("Largest record batch that a producer may append, as sent and as stored."),
     long("message.timestamp.after.max.ms").or("3600000").min(0).broker("log.message.timestamp.after.max.ms")
         .doc("How far a batch's timestamps may lie in the future; beyond it the batch is refused (INVALID_TIMESTAMP)."),
     long("message.timestamp.before.max.ms").or("9223372036854775807").min(0).broker("log.message.timestamp.before.max.ms")
@@ -70,7 +69,7 @@ pub(super) const TOPIC: &[Setting] = &[
     boolean("remote.storage.enable").or("false").only("false", NO_TIERS)
         .doc("Whether the topic uses tiered storage."),
     long("retention.bytes").or("-1").broker("log.retention.bytes")
-        .doc("Bytes that a partition keeps at most, as its producers sent them; -1 for no limit. The oldest leave first, if `cleanup.policy` has `delete`."),
+        .doc("Bytes that a partition keeps at most, in the batches as they are stored; -1 for no limit. The oldest leave first, if `cleanup.policy` has `delete`."),
     long("retention.ms").or("604800000").min(-1).broker("log.retention.ms")
         .doc("How long a partition keeps records; -1 for ever. Applies if `cleanup.policy` has `delete`."),
     int("segment.bytes").or("1073741824").min(1_048_576).broker("log.segment.bytes").kept(NO_SEGMENTS)

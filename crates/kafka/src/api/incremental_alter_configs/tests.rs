@@ -189,13 +189,6 @@ async fn wrong_changes_are_told_why_and_change_nothing() {
             "Invalid value x for configuration message.max.bytes: Not a number of type INT",
         ),
         (
-            BROKER,
-            "",
-            &[("compression.type", SET, Some("zstd"))],
-            ErrorCode::InvalidConfig,
-            "Invalid value zstd for configuration compression.type: only producer works: batches are stored as the producer compressed them",
-        ),
-        (
             BROKER_LOGGER,
             "1",
             &[("kafka", SET, Some("DEBUG"))],

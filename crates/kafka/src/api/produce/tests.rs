@@ -1,4 +1,5 @@
 use bytes::Buf;
+use millrace_broker::Validate;
 use millrace_types::TopicId;
 
 use super::*;
@@ -97,15 +98,30 @@ async fn what_is_not_one_batch_of_magic_2_is_an_invalid_record() {
     assert_eq!(broker.topic("a").unwrap().partitions()[0].offsets().high_watermark.get(), 0);
 }
 
-#[tokio::test]
-async fn zstd_is_for_versions_that_know_it() {
-    let broker = Broker::in_memory();
-    testing::topic(&broker, "a", 1).await;
-    // The records are never decompressed here; the header says zstd.
+fn zstd_by_its_header() -> Vec<u8> {
     let mut zstd = batch(&["x"]).to_vec();
     zstd[22] = 4;
     let crc = crc32c::crc32c(&zstd[21..]);
     zstd[17..21].copy_from_slice(&crc.to_be_bytes());
+    zstd
+}
+
+#[tokio::test]
+async fn zstd_is_for_versions_that_know_it() {
+    // What a version may carry does not depend on what the topic stores.
+    let stores_gzip = [("compression.type", "gzip")];
+    let recompressing = Broker::in_memory_with(&stores_gzip);
+    testing::topic(&recompressing, "a", 1).await;
+    let garbage = [("a", vec![partition(0, &zstd_by_its_header())])];
+    for (version, code) in [(6, 76), (7, 87)] {
+        let request = request(&recompressing, version, &garbage);
+        assert_eq!(codes(&answer(&recompressing, version, &request).await)[0].1, code);
+    }
+
+    let broker = Broker::in_memory();
+    testing::topic(&broker, "a", 1).await;
+    // The records are never decompressed here.
+    let zstd = zstd_by_its_header();
     for version in SERVED..=12 {
         let request = request(&broker, version, &[("a", vec![partition(0, &zstd)])]);
         let (_, code, _) = codes(&answer(&broker, version, &request).await)[0];
@@ -129,6 +145,33 @@ async fn a_compacted_topic_tells_which_records_have_no_key() {
     let blamed = &topics[0].partition_responses[0].record_errors;
     assert_eq!(blamed.iter().map(|record| record.batch_index).collect::<Vec<_>>(), [0, 1]);
     assert!(blamed[0].batch_index_error_message.is_some());
+}
+
+#[tokio::test]
+async fn what_is_wrong_inside_is_told_where_records_are_checked() {
+    let config = [("log.message.timestamp.before.max.ms", "3600000")];
+    let broker = Broker::in_memory_validating(Validate::Full, &config);
+    testing::topic(&broker, "a", 1).await;
+    // Those of these tests are years old, and the second is not where it says.
+    let old = batch(&["x", "y"]);
+    let mut twice = old.to_vec();
+    let second = twice.len() - 8 + 3;
+    assert_eq!(twice[second], 2);
+    twice[second] = 0;
+    let crc = crc32c::crc32c(&twice[21..]);
+    twice[17..21].copy_from_slice(&crc.to_be_bytes());
+    for (records, code, blamed) in [
+        (&old[..], ErrorCode::InvalidTimestamp, &[0, 1][..]),
+        (&twice[..], ErrorCode::InvalidRecord, &[]),
+    ] {
+        let request = request(&broker, 9, &[("a", vec![partition(0, records)])]);
+        let topics = answer(&broker, 9, &request).await;
+        assert_eq!(codes(&topics), [(0, code.code(), -1)]);
+        let answer = &topics[0].partition_responses[0];
+        assert!(answer.error_message.is_some());
+        let found = answer.record_errors.iter().map(|record| record.batch_index);
+        assert_eq!(found.collect::<Vec<_>>(), blamed);
+    }
 }
 
 #[tokio::test]
