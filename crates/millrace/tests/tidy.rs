@@ -49,6 +49,11 @@ const EDGES: &[(&str, &[&str])] = &[
             "millrace-bench",
         ],
     ),
+    // A check: puts the server together as the binary does, and measures it.
+    (
+        "millrace-budget",
+        &["millrace-types", "millrace-log", "millrace-store", "millrace-broker", "millrace-kafka"],
+    ),
     (
         "millrace-sim",
         &[
