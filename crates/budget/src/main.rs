@@ -114,7 +114,7 @@ fn check(arguments: &Arguments) -> Result<bool, AnyError> {
     if verdict.exceeded {
         println!(
             "A request costs over 10% more than its baseline. Where that is meant: ./test budget --write, and say why in\n\
-             the commit. Where it is not: ./test budget --keep DIR, then callgrind_annotate; see docs/perf/0004-budget.md."
+             the commit. Where it is not: ./test budget --keep DIR, then callgrind_annotate; see docs/perf/0005-budget.md."
         );
     }
     Ok(!verdict.exceeded)

@@ -9,7 +9,7 @@ use std::{
 };
 
 use millrace_broker::{
-    Drivers, EngineOptions, NewTopic, Settings, Supervisor,
+    Drivers, EngineOptions, NewTopic, Settings, Supervisor, Validate,
     config::{BrokerConfig, Given},
     metrics::Metrics,
 };
@@ -121,7 +121,9 @@ async fn serve(world: Arc<World>, dir: PathBuf, served: &OnceLock<Outcome>) -> R
     let catalog = SqliteCatalog::open(&dir, Arc::clone(&env)).map_err(|e| e.to_string())?;
     let drivers = Drivers { env, disk: Arc::new(disk), catalog: Arc::new(catalog), metrics };
     let engine = EngineOptions::default();
-    let settings = Settings { config, engine, node_id: 1, partitions_max: 1000 };
+    let validate = Validate::default();
+    let settings =
+        Settings { config, engine, node_id: 1, partitions_max: 1000, validate, decoders_max: 1 };
     let supervisor = Supervisor::start(drivers, settings).await.map_err(|e| e.to_string())?;
     let new = NewTopic {
         name: TopicName::new(TOPIC).map_err(|e| e.to_string())?,
