@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use millrace_log::batch::{self, Compression};
+use millrace_log::batch::{self, BatchHeader, Compression};
 use millrace_store::engine::{Class, Ended};
 use millrace_types::{Lsn, Offset, Timestamp};
 
@@ -25,6 +25,8 @@ pub struct Appended {
     pub base_offset: Offset,
     /// The time that the log gave it, where the topic has LogAppendTime.
     pub append_time: Option<Timestamp>,
+    /// When the log took it, whatever its records say.
+    pub at: Timestamp,
     /// The partition's log start.
     pub log_start: Offset,
     /// It is durable once this is: see [`Broker::durable`].
@@ -45,10 +47,14 @@ impl Broker {
         options: &AppendOptions,
     ) -> Result<Appended, AppendError> {
         let appended = self.try_append(partition, batch, options).await;
-        if let Err(error) = &appended {
+        self.count_refusal(&appended);
+        appended
+    }
+
+    pub(crate) fn count_refusal(&self, appended: &Result<Appended, AppendError>) {
+        if let Err(error) = appended {
             self.metrics.batches_refused.with(&Reason { reason: error.name() }).increment();
         }
-        appended
     }
 
     async fn try_append(
@@ -69,16 +75,27 @@ impl Broker {
         if batch.len() > limit {
             return Err(AppendError::TooLarge { bytes: batch.len(), limit });
         }
+        self.append_checked(partition, &header, batch).await
+    }
+
+    /// Appends a well-formed batch, with the checks that its topic asks for.
+    pub(crate) async fn append_checked(
+        &self,
+        partition: &Arc<Partition>,
+        header: &BatchHeader,
+        batch: &[u8],
+    ) -> Result<Appended, AppendError> {
+        let config = partition.config();
         let stamp_time = config.timestamp_kind == TimestampKind::LogAppendTime;
         let mut changed = None;
-        if self.validator.looks_inside(&config, &header) {
+        if self.validator.looks_inside(&config, header) {
             // Apart, so that appends that need none of it don't carry its state.
-            changed = Box::pin(self.validated(&config, &header, batch)).await?;
+            changed = Box::pin(self.validated(&config, header, batch)).await?;
         } else if !stamp_time {
-            check_timestamp(&config, self.env().wall(), &header)?;
+            check_timestamp(&config, self.env().wall(), header)?;
         }
         let (head, bytes) =
-            changed.as_ref().map_or((&header, batch), |changed| (&changed.header, &changed.bytes));
+            changed.as_ref().map_or((header, batch), |changed| (&changed.header, &changed.bytes));
         let appended =
             self.engine.append(&partition.log, head, bytes, Class::Client, stamp_time).await?;
         let metrics = &self.metrics;
@@ -92,6 +109,7 @@ impl Broker {
         Ok(Appended {
             base_offset: appended.base_offset,
             append_time: stamp_time.then_some(appended.append_time),
+            at: appended.append_time,
             log_start: partition.offsets().log_start,
             lsn: appended.lsn,
         })

@@ -145,6 +145,7 @@ impl Broker {
                 row.name.clone(),
                 row.created,
                 Arc::new(resolved),
+                &row.attributes,
                 logs,
             )));
         }

@@ -15,11 +15,13 @@ pub mod groups;
 pub mod metrics;
 
 mod append;
+mod attributes;
 mod broker;
 mod error;
 mod figures;
 mod read;
 mod reconfigure;
+mod records;
 mod retention;
 mod supervisor;
 #[cfg(any(test, feature = "testing"))]
@@ -29,11 +31,13 @@ mod topics;
 mod validate;
 
 pub use append::{AppendOptions, Appended};
+pub use attributes::{Attribute, ChangeError};
 pub use broker::{Broker, Settings, Watcher as Watch};
 pub use error::{
     AppendError, CreatePartitionsError, CreateTopicError, DeleteRecordsError, DeleteTopicError,
     ReadError, SetConfigError,
 };
+pub use millrace_coord::ranges;
 pub use millrace_log::batch::{BatchError, Compression};
 pub use millrace_log::compression::{Codec, DecompressError};
 pub use millrace_log::partition::{AdmitError, ProducerState as ProducerInfo};
@@ -43,6 +47,7 @@ pub use millrace_store::disk::Space;
 pub use millrace_store::engine::{Ended, EngineOptions, Flush, Offsets, OnCorruption};
 pub use read::{Isolation, OffsetAndTime, Read, ReadOptions};
 pub use reconfigure::{ConfigChange, Configured};
+pub use records::{NewRecord, RecordHeader, RecordsLimit, RecordsRead, StoredRecord};
 pub use supervisor::{Drivers, StartError, Supervisor};
 pub use topic::{Partition, Topic};
 pub use topics::NewTopic;

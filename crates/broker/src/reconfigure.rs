@@ -165,7 +165,7 @@ mod tests {
     fn of_changes_at_once_none_is_lost() {
         let broker = Broker::in_memory();
         let name = TopicName::new("t").unwrap();
-        let new = NewTopic { name, partitions: 1, config: Overrides::new() };
+        let new = NewTopic::plain(name, 1, Overrides::new());
         let topic = wait(broker.create_topic(new, false)).unwrap();
         let settings = ["retention.ms", "retention.bytes", "flush.ms", "segment.ms"];
         std::thread::scope(|scope| {

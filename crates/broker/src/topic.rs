@@ -6,13 +6,21 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use millrace_coord::ranges::RangeMap;
 use millrace_log::partition::ProducerState;
 use millrace_store::engine;
 use millrace_types::{
     LeaderEpoch, Offset, PartitionId, Timestamp, TopicId, TopicName, TopicPartition,
 };
 
-use crate::{Offsets, config::TopicConfig};
+use crate::{
+    Attribute, Offsets,
+    attributes::Attributes,
+    config::{Overrides, TopicConfig},
+};
+
+/// The attribute in which a splittable topic keeps its map of hash ranges.
+pub(crate) const RANGES: &str = "ranges";
 
 /// A topic: its partitions and its settings.
 #[derive(Debug)]
@@ -21,6 +29,8 @@ pub struct Topic {
     pub id: TopicId,
     shared: Arc<Shared>,
     partitions: ArcSwap<Vec<Arc<Partition>>>,
+    ranges: ArcSwap<RangeMap>,
+    attributes: ArcSwap<Attributes>,
 }
 
 /// What a topic's partitions share.
@@ -37,10 +47,18 @@ impl Topic {
         name: TopicName,
         created: Timestamp,
         config: Arc<TopicConfig>,
+        attributes: &Overrides,
         logs: Vec<Arc<engine::Partition>>,
     ) -> Self {
         let shared = Arc::new(Shared { name, config: ArcSwap::new(config), created });
-        let topic = Self { id, shared, partitions: ArcSwap::default() };
+        let kept = attributes.iter().map(|(key, text)| (key.clone(), Attribute::new(text.clone())));
+        let topic = Self {
+            id,
+            shared,
+            partitions: ArcSwap::default(),
+            ranges: ArcSwap::from_pointee(RangeMap::uniform(0, 0, false)),
+            attributes: ArcSwap::from_pointee(kept.collect()),
+        };
         topic.add(logs);
         topic
     }
@@ -75,6 +93,46 @@ impl Topic {
         self.shared.config.load_full()
     }
 
+    /// Which of its partitions take which hashes of keys.
+    #[must_use]
+    pub fn ranges(&self) -> Arc<RangeMap> {
+        self.ranges.load_full()
+    }
+
+    /// What a front keeps with it under this name.
+    #[must_use]
+    pub fn attribute(&self, key: &str) -> Option<Arc<Attribute>> {
+        self.attributes.load().get(key).cloned()
+    }
+
+    /// Sets or removes an attribute, which is in the catalog by then; one
+    /// change at a time.
+    pub(crate) fn set_attribute(&self, key: &str, text: Option<String>) {
+        let mut attributes = Attributes::clone(&self.attributes.load());
+        match text {
+            Some(text) => drop(attributes.insert(key.to_owned(), Attribute::new(text))),
+            None => drop(attributes.remove(key)),
+        }
+        self.attributes.store(Arc::new(attributes));
+        if key == RANGES {
+            self.ranges.store(Arc::new(self.ranges_of(self.partitions().len())));
+        }
+    }
+
+    /// The map that it keeps, or equal ranges over so many partitions.
+    fn ranges_of(&self, partitions: usize) -> RangeMap {
+        let uniform = || {
+            let partitions = u32::try_from(partitions).unwrap_or(u32::MAX);
+            let created_secs = u64::try_from(self.created().get() / 1000).unwrap_or(0);
+            RangeMap::uniform(partitions, created_secs, false)
+        };
+        let Some(kept) = self.attribute(RANGES) else { return uniform() };
+        RangeMap::decode(kept.text()).unwrap_or_else(|error| {
+            tracing::error!(topic = %self.name(), %error, "it is taken for one of equal ranges");
+            uniform()
+        })
+    }
+
     pub(crate) fn set_config(&self, config: Arc<TopicConfig>) {
         self.shared.config.store(config);
     }
@@ -85,7 +143,10 @@ impl Topic {
         partitions.extend(
             logs.into_iter().map(|log| Arc::new(Partition { log, shared: self.shared.clone() })),
         );
+        let ranges = self.ranges_of(partitions.len());
+        // First what the map names.
         self.partitions.store(Arc::new(partitions));
+        self.ranges.store(Arc::new(ranges));
     }
 }
 

@@ -5,12 +5,14 @@
 
 use std::sync::Arc;
 
+use millrace_coord::ranges::RangeMap;
 use millrace_store::catalog::{CatalogError, CatalogTopic};
 use millrace_types::{TopicId, TopicName};
 
 use crate::{
     Broker, CreatePartitionsError, CreateTopicError, DeleteTopicError, Topic,
     config::{Overrides, TopicConfig},
+    topic,
 };
 
 /// A topic to be made.
@@ -22,6 +24,19 @@ pub struct NewTopic {
     pub partitions: u32,
     /// Settings that differ from the server's.
     pub config: Overrides,
+    /// Whether its partitions can be split and merged; else their number can
+    /// be raised.
+    pub splittable: bool,
+    /// What the front keeps with it.
+    pub attributes: Overrides,
+}
+
+impl NewTopic {
+    /// One that can be extended, with nothing kept with it.
+    #[must_use]
+    pub const fn plain(name: TopicName, partitions: u32, config: Overrides) -> Self {
+        Self { name, partitions, config, splittable: false, attributes: Overrides::new() }
+    }
 }
 
 impl Broker {
@@ -57,12 +72,19 @@ impl Broker {
         self.check_partitions(new.partitions)?;
         let created = self.env.wall();
         let id = self.new_topic_id();
+        let mut attributes = new.attributes;
+        if new.splittable {
+            let created_secs = u64::try_from(created.get() / 1000).unwrap_or(0);
+            let map = RangeMap::uniform(new.partitions, created_secs, true);
+            attributes.insert(topic::RANGES.to_owned(), map.encode());
+        }
         if !validate_only {
             let row = CatalogTopic {
                 id,
                 name: new.name.clone(),
                 partitions: new.partitions,
                 config: new.config,
+                attributes: attributes.clone(),
                 created,
             };
             self.catalog
@@ -73,7 +95,8 @@ impl Broker {
         // A topic that is only validated has no partitions of the log.
         let count = if validate_only { 0 } else { new.partitions };
         let logs = (0..count).map(|n| self.engine.open_nth_partition(id, n)).collect();
-        let topic = Arc::new(Topic::new(id, new.name, created, Arc::new(config), logs));
+        let topic =
+            Arc::new(Topic::new(id, new.name, created, Arc::new(config), &attributes, logs));
         if !validate_only {
             self.topics.write().insert(Arc::clone(&topic));
             tracing::info!(topic = %topic.name(), %id, partitions = new.partitions, "topic created");
@@ -174,6 +197,13 @@ impl Broker {
     ) -> Result<(), CreatePartitionsError> {
         let topic = self.topic_by_id(id).ok_or(CreatePartitionsError::NotFound)?;
         let present = u32::try_from(topic.partitions().len()).unwrap_or(u32::MAX);
+        if topic.ranges().is_splittable() {
+            return Err(CreatePartitionsError::Invalid(format!(
+                "The topic {} is a stream whose shards share out the hashes of keys: change their \
+                 number by Kinesis' UpdateShardCount, SplitShard or MergeShards.",
+                topic.name()
+            )));
+        }
         if total <= present {
             return Err(CreatePartitionsError::Invalid(format!(
                 "The topic {} currently has {present} partition(s); {total} would not be an increase.",

@@ -125,11 +125,8 @@ async fn serve(world: Arc<World>, dir: PathBuf, served: &OnceLock<Outcome>) -> R
     let settings =
         Settings { config, engine, node_id: 1, partitions_max: 1000, validate, decoders_max: 1 };
     let supervisor = Supervisor::start(drivers, settings).await.map_err(|e| e.to_string())?;
-    let new = NewTopic {
-        name: TopicName::new(TOPIC).map_err(|e| e.to_string())?,
-        partitions: PARTITIONS.unsigned_abs(),
-        config: Default::default(),
-    };
+    let name = TopicName::new(TOPIC).map_err(|e| e.to_string())?;
+    let new = NewTopic::plain(name, PARTITIONS.unsigned_abs(), Default::default());
     let topic = supervisor.current().create_topic(new, false).await.map_err(|e| e.to_string())?.id;
     drop(served.set(Ok((address, topic))));
     let listener =

@@ -48,7 +48,7 @@ pub(crate) fn over_the_wire<T: Encode + Decode>(call: &Call, response: &T) -> T 
 pub(crate) async fn topic(broker: &Broker, name: &str, partitions: u32) {
     let name = TopicName::new(name).unwrap();
     broker
-        .create_topic(NewTopic { name, partitions, config: Default::default() }, false)
+        .create_topic(NewTopic::plain(name, partitions, Default::default()), false)
         .await
         .unwrap();
 }

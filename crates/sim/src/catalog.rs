@@ -4,7 +4,7 @@
 use millrace_store::{
     catalog::{
         Catalog, CatalogError, CatalogState, CatalogTopic, Config, ConfigScope, Done, Identity,
-        memory::MemoryCatalog,
+        TopicChange, memory::MemoryCatalog,
     },
     env::BoxFuture,
 };
@@ -79,6 +79,10 @@ impl Catalog for SimCatalog {
 
     fn set_partitions(&self, id: TopicId, partitions: u32) -> BoxFuture<'_, Done> {
         self.slowly("set partitions", self.inner.set_partitions(id, partitions))
+    }
+
+    fn change_topic(&self, id: TopicId, change: TopicChange) -> BoxFuture<'_, Done> {
+        self.slowly("change topic", self.inner.change_topic(id, change))
     }
 
     fn set_topic_config(&self, id: TopicId, config: Config) -> BoxFuture<'_, Done> {

@@ -71,6 +71,14 @@ pub trait Catalog: Send + Sync + 'static {
     /// has more.
     fn set_partitions(&self, id: TopicId, partitions: u32) -> BoxFuture<'_, Done>;
 
+    /// Changes what fronts and the broker keep with a topic, and the number of
+    /// its partitions with it: all of `change` or nothing.
+    ///
+    /// # Errors
+    /// [`CatalogError::NotFound`]; [`CatalogError::Conflict`] if the topic
+    /// has more partitions.
+    fn change_topic(&self, id: TopicId, change: TopicChange) -> BoxFuture<'_, Done>;
+
     /// Replaces all settings of a topic.
     ///
     /// # Errors
@@ -117,8 +125,19 @@ pub struct CatalogTopic {
     pub partitions: u32,
     /// Settings that differ from the server's.
     pub config: Config,
+    /// What the broker and its fronts keep with it, by the keeper's name.
+    pub attributes: Config,
     /// When it was created.
     pub created: Timestamp,
+}
+
+/// A change of one topic's row.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopicChange {
+    /// The number of partitions, where it changes.
+    pub partitions: Option<u32>,
+    /// Attributes that change; `None` removes one.
+    pub attributes: BTreeMap<String, Option<String>>,
 }
 
 /// Whose settings, besides topics.

@@ -51,7 +51,7 @@ fn holding(count: i32, records: &[u8], codec: Codec) -> Vec<u8> {
 
 async fn topic(broker: &Broker, name: &str, config: &[(&str, &str)]) -> Arc<Partition> {
     let config = config.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-    let new = NewTopic { name: TopicName::new(name).unwrap(), partitions: 1, config };
+    let new = NewTopic::plain(TopicName::new(name).unwrap(), 1, config);
     broker.create_topic(new, false).await.unwrap();
     broker.topic(name).unwrap().partition(PartitionId(0)).unwrap()
 }

@@ -126,7 +126,7 @@ fn check(call: &Call, topic: &CreatableTopic) -> Result<(NewTopic, i32), Failure
         assignments => assigned(topic, assignments, broker.node_id())?,
     };
     let shown = i32::try_from(count).unwrap_or(i32::MAX);
-    Ok((NewTopic { name, partitions: count, config }, shown))
+    Ok((NewTopic::plain(name, count, config), shown))
 }
 
 fn overrides(topic: &CreatableTopic) -> Result<Overrides, Failure> {

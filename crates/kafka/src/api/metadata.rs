@@ -115,7 +115,7 @@ impl Answers<'_> {
     ) -> Result<MetadataResponseTopic, Refusal> {
         let broker = self.call.broker();
         let partitions = broker.config().partitions;
-        let new = NewTopic { name: name.clone(), partitions, config: BTreeMap::new() };
+        let new = NewTopic::plain(name.clone(), partitions, BTreeMap::new());
         match broker.create_topic(new, false).await {
             Ok(topic) => Ok(self.known(&topic)),
             Err(error) => {

@@ -65,6 +65,17 @@ impl PartitionIndex {
         Lookup::AtEnd
     }
 
+    /// Finds the first extent, at or after the log start, that was appended at
+    /// `at` or later. Append times never go back within a partition.
+    #[must_use]
+    pub fn lookup_append_time(&self, at: Timestamp) -> Lookup<'_> {
+        let log_start = self.log_start;
+        let from = self.slots.partition_point(|slot| {
+            slot.span.append_time < at || slot.span.last_offset < log_start
+        });
+        self.first(from, |entry| entry.append_time >= at && entry.last_offset() >= log_start)
+    }
+
     /// Finds the first of the live extents with the largest timestamp; `AtEnd`
     /// where none has one.
     #[must_use]

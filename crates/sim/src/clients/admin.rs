@@ -25,7 +25,7 @@ pub(crate) async fn create(
     while !client.is_stopping() {
         let connection = client.connect().await;
         let Ok(parsed) = TopicName::new(name) else { panic!("{name} is no name of a topic") };
-        let new = NewTopic { name: parsed, partitions, config: config.clone() };
+        let new = NewTopic::plain(parsed, partitions, config.clone());
         let asked = connection.ask(move |broker| async move {
             match broker.create_topic(new, false).await {
                 Err(CreateTopicError::Ended) => None,

@@ -9,7 +9,9 @@ use std::{
 
 use millrace_types::{Incarnation, Timestamp, TopicId, TopicName};
 
-use super::{Catalog, CatalogError, CatalogState, CatalogTopic, Config, ConfigScope, Identity};
+use super::{
+    Catalog, CatalogError, CatalogState, CatalogTopic, Config, ConfigScope, Identity, TopicChange,
+};
 use crate::env::BoxFuture;
 
 /// Opens the catalog that is kept in one place, each time anew.
@@ -29,6 +31,7 @@ pub async fn run(empty: impl Fn() -> Place) {
     a_deleted_topic_leaves_nothing(empty()).await;
     partitions_only_grow(&*empty()()).await;
     a_topics_settings_are_replaced_whole(empty()).await;
+    a_topics_attributes_change_with_its_partitions(empty()).await;
     settings_are_kept_by_scope(empty()).await;
     what_is_missing_is_not_found(&*empty()()).await;
     of_two_topics_of_one_name_one_is_created(&*empty()()).await;
@@ -44,6 +47,7 @@ fn topic(number: u8, name: &str) -> CatalogTopic {
         name: TopicName::new(name).unwrap(),
         partitions: 3,
         config: config(&[("retention.ms", "1000")]),
+        attributes: config(&[("kept", "with it")]),
         created: Timestamp(1_700_000_000_000),
     }
 }
@@ -184,6 +188,27 @@ async fn a_topics_settings_are_replaced_whole(place: Place) {
     assert_eq!(config_of(&state, id(2)), topic(2, "b").config, "another topic's stay");
     catalog.set_topic_config(id(1), Config::new()).await.unwrap();
     assert_eq!(config_of(&load(&*catalog).await, id(1)), Config::new());
+}
+
+async fn a_topics_attributes_change_with_its_partitions(place: Place) {
+    let catalog = place();
+    catalog.create_topic(topic(1, "a")).await.unwrap();
+    let value = |text: &str| Some(text.to_owned());
+    let attributes = [("kept".to_owned(), None), ("new".to_owned(), value("1"))].into();
+    let change = TopicChange { partitions: Some(5), attributes };
+    catalog.change_topic(id(1), change).await.unwrap();
+    let again = TopicChange {
+        attributes: [("new".to_owned(), value("2"))].into(),
+        ..TopicChange::default()
+    };
+    catalog.change_topic(id(1), again.clone()).await.unwrap();
+    let fewer = TopicChange { partitions: Some(4), ..again.clone() };
+    assert!(is_conflict(catalog.change_topic(id(1), fewer).await));
+    assert_eq!(catalog.change_topic(id(2), again).await, Err(CatalogError::NotFound(id(2))),);
+    drop(catalog);
+    let expected =
+        CatalogTopic { partitions: 5, attributes: config(&[("new", "2")]), ..topic(1, "a") };
+    assert_eq!(load(&*place()).await.topics, [(id(1), expected)].into());
 }
 
 async fn settings_are_kept_by_scope(place: Place) {

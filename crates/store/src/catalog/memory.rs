@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use super::{
     Catalog, CatalogError, CatalogState, CatalogTopic, Config, ConfigScope, Done, Identity,
+    TopicChange,
 };
 use crate::env::BoxFuture;
 
@@ -119,6 +120,25 @@ impl Catalog for MemoryCatalog {
                 let topic = topic(state, id)?;
                 super::check_partitions(&topic.name, topic.partitions, partitions)?;
                 topic.partitions = partitions;
+                Ok(())
+            })
+        })
+    }
+
+    fn change_topic(&self, id: TopicId, change: TopicChange) -> BoxFuture<'_, Done> {
+        Box::pin(async move {
+            self.mutate(|state| {
+                let topic = topic(state, id)?;
+                if let Some(partitions) = change.partitions {
+                    super::check_partitions(&topic.name, topic.partitions, partitions)?;
+                    topic.partitions = partitions;
+                }
+                for (key, value) in change.attributes {
+                    match value {
+                        Some(value) => drop(topic.attributes.insert(key, value)),
+                        None => drop(topic.attributes.remove(&key)),
+                    }
+                }
                 Ok(())
             })
         })

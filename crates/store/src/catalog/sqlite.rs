@@ -24,6 +24,7 @@ use tokio::sync::{Mutex, oneshot};
 
 use super::{
     Catalog, CatalogError, CatalogState, CatalogTopic, Config, ConfigScope, Done, Identity,
+    TopicChange,
 };
 use crate::env::{BoxFuture, Env};
 
@@ -160,7 +161,11 @@ impl Catalog for SqliteCatalog {
             let insert = "INSERT INTO topics VALUES (?, ?, ?, ?)";
             let row = params![topic.id.0, name, topic.partitions, topic.created.get()];
             execute(transaction, insert, row)?;
-            insert_topic_config(transaction, topic.id, &topic.config)
+            insert_topic_config(transaction, topic.id, &topic.config)?;
+            for (key, value) in &topic.attributes {
+                set_attribute(transaction, topic.id, key, Some(value))?;
+            }
+            Ok(())
         })
     }
 
@@ -180,6 +185,21 @@ impl Catalog for SqliteCatalog {
             super::check_partitions(&name, present, partitions)?;
             let update = "UPDATE topics SET partitions = ? WHERE id = ?";
             execute(transaction, update, params![partitions, id.0])?;
+            Ok(())
+        })
+    }
+
+    fn change_topic(&self, id: TopicId, change: TopicChange) -> BoxFuture<'_, Done> {
+        self.mutate(move |transaction| {
+            let (name, present) = schema::name_and_partitions(transaction, id)?;
+            if let Some(partitions) = change.partitions {
+                super::check_partitions(&name, present, partitions)?;
+                let update = "UPDATE topics SET partitions = ? WHERE id = ?";
+                execute(transaction, update, params![partitions, id.0])?;
+            }
+            for (key, value) in &change.attributes {
+                set_attribute(transaction, id, key, value.as_deref())?;
+            }
             Ok(())
         })
     }
@@ -250,6 +270,25 @@ fn insert_topic_config(transaction: &Transaction<'_>, id: TopicId, config: &Conf
     for (key, value) in config {
         let insert = "INSERT INTO topic_configs VALUES (?, ?, ?)";
         execute(transaction, insert, params![id.0, key, value])?;
+    }
+    Ok(())
+}
+
+fn set_attribute(
+    transaction: &Transaction<'_>,
+    id: TopicId,
+    key: &str,
+    value: Option<&str>,
+) -> Done {
+    match value {
+        Some(value) => {
+            let set = "INSERT OR REPLACE INTO topic_attributes VALUES (?, ?, ?)";
+            execute(transaction, set, params![id.0, key, value])?;
+        }
+        None => {
+            let delete = "DELETE FROM topic_attributes WHERE topic = ? AND key = ?";
+            execute(transaction, delete, params![id.0, key])?;
+        }
     }
     Ok(())
 }

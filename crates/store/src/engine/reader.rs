@@ -55,6 +55,8 @@ pub struct Read {
     pub bytes: usize,
     /// Batches in all.
     pub batches: usize,
+    /// When each was appended, in order, where that was asked for.
+    pub append_times: Vec<Timestamp>,
 }
 
 /// Why nothing was read.
@@ -135,6 +137,8 @@ pub(super) struct Wanted {
     at_least_one: bool,
     /// Leave out what is at or beyond the last stable offset.
     committed: bool,
+    /// Tell when each batch was appended.
+    timed: bool,
 }
 
 impl Engine {
@@ -152,9 +156,32 @@ impl Engine {
         at_least_one: bool,
         committed: bool,
     ) -> Result<Read, ReadError> {
-        let wanted = Wanted { from, bytes_max, at_least_one, committed };
+        let wanted = Wanted { from, bytes_max, at_least_one, committed, timed: false };
+        self.read_wanted(partition, wanted).await
+    }
+
+    /// Reads as [`Self::read`], the first batch in any case and to the last
+    /// stable offset, and tells when each batch was appended.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn read_timed(
+        self: &Arc<Self>,
+        partition: &Arc<Partition>,
+        from: Offset,
+        bytes_max: usize,
+    ) -> Result<Read, ReadError> {
+        let wanted = Wanted { from, bytes_max, at_least_one: true, committed: true, timed: true };
+        self.read_wanted(partition, wanted).await
+    }
+
+    async fn read_wanted(
+        self: &Arc<Self>,
+        partition: &Arc<Partition>,
+        wanted: Wanted,
+    ) -> Result<Read, ReadError> {
         match self.try_read(partition, wanted).await {
-            Err(ReadError::NoMemory) if at_least_one => {
+            Err(ReadError::NoMemory) if wanted.at_least_one => {
                 self.read_patiently(partition, wanted).await
             }
             // Others of the same request have something already.
@@ -192,7 +219,7 @@ impl Engine {
         wanted: Wanted,
     ) -> Result<Read, ReadError> {
         if let Plan::Slices(offsets, slices) = self.plan(partition, wanted)?
-            && let Some(read) = self.cached(offsets, &slices)?
+            && let Some(read) = self.cached(offsets, &slices, wanted.timed)?
         {
             return Ok(read);
         }
@@ -212,7 +239,7 @@ impl Engine {
             match self.plan(partition, wanted)? {
                 Plan::Load(file) => self.load_entries(partition, file)?,
                 Plan::Slices(offsets, slices) => {
-                    match self.fetch(partition, offsets, &slices)? {
+                    match self.fetch(partition, offsets, &slices, wanted.timed)? {
                         ControlFlow::Break(read) => return Ok(read),
                         // A range was found corrupt: the plan changes.
                         ControlFlow::Continue(()) => {}
@@ -237,6 +264,35 @@ impl Engine {
             .look_up(partition, move |index| index.lookup_time(time, index.log_start()))
             .await?;
         Ok(found.map(|entry| entry.base_offset))
+    }
+
+    /// The first batch that was appended at `time` or later: its first offset
+    /// and when that was.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn first_batch_appended_at(
+        self: &Arc<Self>,
+        partition: &Arc<Partition>,
+        time: Timestamp,
+    ) -> Result<Option<(Offset, Timestamp)>, ReadError> {
+        let found = self.look_up(partition, move |index| index.lookup_append_time(time)).await?;
+        Ok(found.map(|entry| (entry.base_offset, entry.append_time)))
+    }
+
+    /// When the batch at `offset`, or the next one behind it, was appended.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn append_time_at(
+        self: &Arc<Self>,
+        partition: &Arc<Partition>,
+        offset: Offset,
+    ) -> Result<Option<Timestamp>, ReadError> {
+        let found = self
+            .look_up(partition, move |index| index.lookup(offset.max(index.log_start())))
+            .await?;
+        Ok(found.map(|entry| entry.append_time))
     }
 
     /// The first batch with the largest timestamp of all, and that timestamp.
@@ -299,7 +355,13 @@ impl Engine {
         mut each: impl FnMut(Timestamp, &[u8]),
     ) -> Result<(), ReadError> {
         loop {
-            let wanted = Wanted { from, bytes_max: 1 << 20, at_least_one: true, committed: false };
+            let wanted = Wanted {
+                from,
+                bytes_max: 1 << 20,
+                at_least_one: true,
+                committed: false,
+                timed: false,
+            };
             let read = self.read_blocking(partition, wanted)?;
             if read.batches == 0 {
                 return Ok(());
@@ -349,7 +411,12 @@ impl Engine {
     /// All of the slices, if the cache has them; fewer where readers hold as
     /// much as they may. What read-ahead brought from the disk was not looked
     /// at yet: where it is not sound, the way by [`Self::fetch`] says so.
-    fn cached(&self, offsets: Offsets, slices: &[Located]) -> Result<Option<Read>, ReadError> {
+    fn cached(
+        &self,
+        offsets: Offsets,
+        slices: &[Located],
+        timed: bool,
+    ) -> Result<Option<Read>, ReadError> {
         let mut read = Read { offsets, ..Read::default() };
         let mut held: Option<(BlockKey, Block)> = None;
         for slice in slices {
@@ -367,6 +434,9 @@ impl Engine {
             }
             read.bytes += slice.entry.len as usize;
             read.batches += 1;
+            if timed {
+                read.append_times.push(slice.entry.append_time);
+            }
         }
         Ok(Some(read))
     }
@@ -413,6 +483,7 @@ impl Engine {
         partition: &Partition,
         offsets: Offsets,
         slices: &[Located],
+        timed: bool,
     ) -> Result<ControlFlow<Read>, ReadError> {
         let mut read = Read { offsets, ..Read::default() };
         let mut held = None;
@@ -455,6 +526,9 @@ impl Engine {
             }
             read.bytes += slice.entry.len as usize;
             read.batches += 1;
+            if timed {
+                read.append_times.push(slice.entry.append_time);
+            }
             read.records.append(&mut pieces);
         }
         self.stats.cold_reads.fetch_add(1, Ordering::Relaxed);

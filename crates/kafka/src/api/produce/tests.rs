@@ -132,11 +132,11 @@ async fn zstd_is_for_versions_that_know_it() {
 #[tokio::test]
 async fn a_compacted_topic_tells_which_records_have_no_key() {
     let broker = Broker::in_memory();
-    let new = millrace_broker::NewTopic {
-        name: millrace_types::TopicName::new("c").unwrap(),
-        partitions: 1,
-        config: [("cleanup.policy".into(), "compact".into())].into(),
-    };
+    let new = millrace_broker::NewTopic::plain(
+        millrace_types::TopicName::new("c").unwrap(),
+        1,
+        [("cleanup.policy".into(), "compact".into())].into(),
+    );
     broker.create_topic(new, false).await.unwrap();
     // The batches of these tests have no keys.
     let request = request(&broker, 9, &[("c", vec![partition(0, &batch(&["x", "y"]))])]);

@@ -9,11 +9,11 @@ use super::failed;
 use crate::catalog::{CatalogError, CatalogState, CatalogTopic, Config, ConfigScope, Identity};
 
 /// SQLite's `user_version` of this schema.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 /// SQLite's `application_id`: "MLRC".
 pub(super) const APPLICATION: i64 = 0x4d4c_5243;
 
-/// Version 1. One row in `identity` once established, one in `incarnation`.
+/// Version 1, to which [`ADD_ATTRIBUTES`] adds. One row in `identity` once established, one in `incarnation`.
 const CREATE: &str = "
 CREATE TABLE identity (
     one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -47,7 +47,19 @@ CREATE TABLE configs (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// Checks a file that was just opened; gives an empty one its tables.
+/// What version 2 has beyond version 1: what the broker and its fronts keep
+/// with a topic.
+const ADD_ATTRIBUTES: &str = "
+CREATE TABLE topic_attributes (
+    topic BLOB NOT NULL REFERENCES topics ON DELETE CASCADE,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (topic, key)
+) STRICT, WITHOUT ROWID;
+";
+
+/// Checks a file that was just opened; gives an empty one its tables, and an
+/// older one those that it lacks.
 pub(super) fn prepare(connection: &mut Connection) -> Result<(), CatalogError> {
     let transaction =
         connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
@@ -59,12 +71,19 @@ pub(super) fn prepare(connection: &mut Connection) -> Result<(), CatalogError> {
     match (application, version) {
         (0, 0) if objects == 0 => {
             transaction.execute_batch(CREATE).map_err(failed)?;
+            transaction.execute_batch(ADD_ATTRIBUTES).map_err(failed)?;
             for (name, value) in [("application_id", APPLICATION), ("user_version", VERSION)] {
                 transaction.pragma_update(None, name, value).map_err(failed)?;
             }
             transaction.commit().map_err(failed)
         }
         (APPLICATION, VERSION) => check(&transaction),
+        (APPLICATION, 1) => {
+            check(&transaction)?;
+            transaction.execute_batch(ADD_ATTRIBUTES).map_err(failed)?;
+            transaction.pragma_update(None, "user_version", VERSION).map_err(failed)?;
+            transaction.commit().map_err(failed)
+        }
         (APPLICATION, found) => Err(CatalogError::UnknownFormat { found, known: VERSION }),
         _ => Err(corrupt("the file is a database of something else")),
     }
@@ -115,10 +134,17 @@ fn topics(transaction: &Transaction<'_>) -> Result<BTreeMap<TopicId, CatalogTopi
         of_topic.insert(row.get(1)?, row.get(2)?);
         Ok(())
     })?;
+    let mut attributes: BTreeMap<TopicId, Config> = BTreeMap::new();
+    each(transaction, "SELECT topic, key, value FROM topic_attributes", |row| {
+        let of_topic = attributes.entry(TopicId(row.get(0)?)).or_default();
+        of_topic.insert(row.get(1)?, row.get(2)?);
+        Ok(())
+    })?;
     let topic = |(id, (name, partitions, created)): (TopicId, (String, u32, Timestamp))| {
         let name = topic_name(id, &name)?;
         let config = configs.remove(&id).unwrap_or_default();
-        Ok((id, CatalogTopic { id, name, partitions, config, created }))
+        let attributes = attributes.remove(&id).unwrap_or_default();
+        Ok((id, CatalogTopic { id, name, partitions, config, attributes, created }))
     };
     topics.into_iter().map(topic).collect()
 }

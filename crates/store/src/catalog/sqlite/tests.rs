@@ -32,6 +32,7 @@ fn topic(number: u8) -> CatalogTopic {
         name: TopicName::new(&format!("topic-{number}")).unwrap(),
         partitions: 1,
         config: Config::new(),
+        attributes: Config::new(),
         created: Timestamp(0),
     }
 }
@@ -52,10 +53,10 @@ fn conforms() {
 fn the_catalog_of_another_version_is_refused() {
     let fixture = Fixture::new();
     drop(fixture.open().unwrap());
-    fixture.raw().pragma_update(None, "user_version", 2).unwrap();
+    fixture.raw().pragma_update(None, "user_version", 3).unwrap();
     let error = fixture.open().err().unwrap();
-    assert_eq!(error, CatalogError::UnknownFormat { found: 2, known: 1 });
-    assert!(error.to_string().contains("version 2"), "{error}");
+    assert_eq!(error, CatalogError::UnknownFormat { found: 3, known: 2 });
+    assert!(error.to_string().contains("version 3"), "{error}");
 }
 
 #[test]
@@ -167,4 +168,22 @@ fn an_uncommitted_change_is_rolled_back_by_the_next_start() {
     let catalog = SqliteCatalog::open(crashed.path(), Arc::new(fixture.env.clone())).unwrap();
     let state = fixture.env.block_on(catalog.load()).unwrap();
     assert_eq!((state.topics.len(), state.configs.len()), (1, 0));
+}
+
+#[test]
+fn a_catalog_of_version_1_gets_what_it_lacks() {
+    let fixture = Fixture::new();
+    let catalog = fixture.open().unwrap();
+    fixture.env.block_on(catalog.create_topic(topic(1))).unwrap();
+    drop(catalog);
+    let raw = fixture.raw();
+    raw.execute_batch("DROP TABLE topic_attributes; PRAGMA user_version = 1").unwrap();
+    drop(raw);
+    let catalog = fixture.open().unwrap();
+    let attributes = [("a".to_owned(), Some("1".to_owned()))].into();
+    let change = TopicChange { partitions: None, attributes };
+    fixture.env.block_on(catalog.change_topic(TopicId([1; 16]), change)).unwrap();
+    let state = fixture.env.block_on(catalog.load()).unwrap();
+    let row = state.topics.get(&TopicId([1; 16])).unwrap();
+    assert_eq!(row.attributes.get("a").map(String::as_str), Some("1"));
 }

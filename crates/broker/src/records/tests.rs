@@ -1,0 +1,71 @@
+use millrace_types::{PartitionId, TopicName};
+
+use super::*;
+use crate::{NewTopic, config::Overrides};
+
+fn wait<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
+}
+
+fn partition(broker: &Broker) -> Arc<Partition> {
+    let new = NewTopic::plain(TopicName::new("t").unwrap(), 1, Overrides::new());
+    let topic = wait(broker.create_topic(new, false)).unwrap();
+    topic.partition(PartitionId(0)).unwrap()
+}
+
+fn append(broker: &Broker, partition: &Arc<Partition>, values: &[&[u8]]) -> Appended {
+    let new = |value| NewRecord { key: None, value: Some(value), headers: &[] };
+    let records: Vec<_> = values.iter().copied().map(new).collect();
+    let appended = wait(broker.append_records(partition, &records)).unwrap();
+    wait(broker.durable(appended.lsn)).unwrap();
+    appended
+}
+
+fn read(
+    broker: &Broker,
+    partition: &Arc<Partition>,
+    from: i64,
+    limit: (usize, usize),
+) -> RecordsRead {
+    let limit = RecordsLimit { records_max: limit.0, bytes_max: limit.1 };
+    wait(broker.read_records(partition, Offset(from), limit)).unwrap()
+}
+
+fn values(read: &RecordsRead) -> Vec<&[u8]> {
+    read.records.iter().map(|record| record.value.as_deref().unwrap()).collect()
+}
+
+#[test]
+fn what_is_appended_is_read_with_the_time_of_its_append() {
+    let broker = Broker::in_memory();
+    let partition = partition(&broker);
+    let first = append(&broker, &partition, &[b"a", b"b"]);
+    let second = append(&broker, &partition, &[b"c"]);
+    let all = read(&broker, &partition, 0, (100, 100));
+    assert_eq!(values(&all), [b"a", b"b", b"c"]);
+    let times: Vec<_> = all.records.iter().map(|record| record.append_time).collect();
+    assert_eq!(times, [first.at, first.at, second.at]);
+    assert_eq!(all.next, Offset(3));
+    assert_eq!(wait(broker.append_time_at(&partition, Offset(2))).unwrap(), Some(second.at));
+    let found = wait(broker.offset_appended_at(&partition, first.at)).unwrap();
+    assert_eq!(found, Some(Offset(0)));
+    let later = second.at.plus_ms(1);
+    assert_eq!(wait(broker.offset_appended_at(&partition, later)).unwrap(), None);
+}
+
+#[test]
+fn a_page_ends_at_its_limits_and_goes_on_from_there() {
+    let broker = Broker::in_memory();
+    let partition = partition(&broker);
+    append(&broker, &partition, &[b"aa", b"bb", b"cc"]);
+    append(&broker, &partition, &[b"dd", b"eeeeeeee", b"f"]);
+    let page = read(&broker, &partition, 0, (2, 100));
+    assert_eq!((values(&page), page.next), (vec![&b"aa"[..], b"bb"], Offset(2)));
+    let page = read(&broker, &partition, 2, (100, 5));
+    assert_eq!((values(&page), page.next), (vec![&b"cc"[..], b"dd"], Offset(4)));
+    let page = read(&broker, &partition, 4, (100, 5));
+    assert_eq!((values(&page), page.next), (vec![&b"eeeeeeee"[..]], Offset(5)), "alone, whole");
+    let page = read(&broker, &partition, 5, (100, 5));
+    assert_eq!((values(&page), page.next), (vec![&b"f"[..]], Offset(6)));
+    assert!(read(&broker, &partition, 6, (100, 5)).records.is_empty());
+}
