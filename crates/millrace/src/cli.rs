@@ -62,7 +62,7 @@ pub(crate) struct ServeArgs {
     /// [default: 127.0.0.1:9092]
     #[arg(long, value_name = "[NAME=]ADDR[@ADVERTISED]")]
     kafka_listen: Vec<String>,
-    /// Address of /healthz, /readyz and /metrics [default: 127.0.0.1:8080]
+    /// Address of Kinesis, /healthz, /readyz and /metrics [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     http_listen: Option<String>,
     /// Serve addresses that are not loopback, to everyone: there is no authentication yet

@@ -1,17 +1,24 @@
-//! What an operator reads over HTTP: `/healthz`, `/readyz`, `/metrics`.
+//! What is served over HTTP: to operators `/healthz`, `/readyz` and `/metrics`,
+//! and at `/` Kinesis' clients.
 //!
-//! Invariant: nothing here changes anything, and nothing waits for the disk:
-//! it answers while the server recovers and when its log hangs.
+//! Invariant: what operators read changes nothing and never waits for the
+//! disk: it answers while the server recovers and when its log hangs. Protocols
+//! are answered from when the log is open.
+
+mod patience;
+pub(crate) mod server;
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use axum::Router;
-use axum::extract::State;
+use axum::body::Body;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
 use millrace_broker::metrics::Metrics;
+use millrace_kinesis::Front as Kinesis;
 
 /// How far the server is in its life.
 pub(crate) struct Readiness {
@@ -72,6 +79,8 @@ impl Readiness {
 pub(crate) struct View {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) readiness: Arc<Readiness>,
+    /// There once the log is open.
+    pub(crate) kinesis: Arc<OnceLock<Arc<Kinesis>>>,
 }
 
 /// The routes.
@@ -80,7 +89,15 @@ pub(crate) fn router(view: View) -> Router {
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(async |State(view): State<View>| view.readiness.answer()))
         .route("/metrics", get(metrics))
+        .route("/", any(kinesis))
         .with_state(view)
+}
+
+async fn kinesis(State(view): State<View>, request: Request) -> Response {
+    match view.kinesis.get() {
+        Some(front) => front.answer(request).await.map(Body::new),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "starting\n").into_response(),
+    }
 }
 
 async fn metrics(State(view): State<View>) -> impl IntoResponse {

@@ -8,13 +8,14 @@
 use std::io;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use millrace_broker::config::{BrokerConfig, ConfigError, Given};
 use millrace_broker::metrics::{Build, Metrics};
 use millrace_broker::{Drivers, EngineOptions, Supervisor};
 use millrace_kafka::{Front, Listener};
+use millrace_kinesis::Front as Kinesis;
 use millrace_store::catalog::sqlite::SqliteCatalog;
 use millrace_store::disk::os::{DirectIo, OsDisk};
 use millrace_store::disk::{Disk as _, DiskError, DiskErrorKind, DiskLock};
@@ -122,14 +123,23 @@ async fn serve(settings: Settings) -> Result<(), ServeError> {
 
     let readiness = Arc::new(Readiness::new());
     let (stop_http, http_stopping) = watch::channel(false);
-    let view = View { metrics: Arc::clone(&metrics), readiness: Arc::clone(&readiness) };
-    let http = tokio::spawn(serve_http(sockets.http, view, stopped(http_stopping)));
+    let kinesis = Arc::new(OnceLock::new());
+    let view = View {
+        metrics: Arc::clone(&metrics),
+        readiness: Arc::clone(&readiness),
+        kinesis: Arc::clone(&kinesis),
+    };
+    let router = http::router(view);
+    let http = tokio::spawn(http::server::serve(sockets.http, router, stopped(http_stopping)));
 
     let config = broker_config(&settings, &dir, &bound)?;
     let front = Front::new(millrace_kafka::Settings::new(&config), Arc::clone(&metrics));
     let supervisor = start_broker(&settings.own, config, &dir, disk, Arc::clone(&metrics)).await?;
     let refreshed = Arc::clone(&supervisor);
     metrics.registry().before_scrapes(move || refreshed.current().refresh_metrics());
+    let front_of_kinesis = start_kinesis(&settings.own, &supervisor);
+    // Set once a process.
+    kinesis.set(front_of_kinesis.await.map_err(ServeError::data_dir(&dir))?).ok();
     let (stop_kafka, kafka_stopping) = watch::channel(false);
     let mut listeners = serve_kafka(sockets.kafka, &supervisor, &front, &kafka_stopping);
 
@@ -274,15 +284,17 @@ fn serve_kafka(
     listeners
 }
 
-async fn serve_http(
-    socket: TcpListener,
-    view: View,
-    stopped: impl Future<Output = ()> + Send + 'static,
-) {
-    let served = axum::serve(socket, http::router(view)).with_graceful_shutdown(stopped);
-    if let Err(error) = served.await {
-        tracing::error!(%error, "the HTTP server failed");
-    }
+async fn start_kinesis(
+    own: &Own,
+    supervisor: &Arc<Supervisor>,
+) -> Result<Arc<Kinesis>, millrace_kinesis::StartError> {
+    let settings = millrace_kinesis::Settings {
+        account_id: own.kinesis_account_id.0.clone(),
+        region: own.kinesis_region.clone(),
+        ..millrace_kinesis::Settings::default()
+    };
+    let supervisor = Arc::clone(supervisor);
+    Kinesis::start(Arc::new(move || supervisor.current()), settings).await
 }
 
 async fn stopped(mut stopping: watch::Receiver<bool>) {

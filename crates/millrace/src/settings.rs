@@ -18,7 +18,7 @@ use std::path::PathBuf;
 
 pub(crate) use layers::{Layers, SettingsError};
 pub(crate) use listen::{BoundKafka, HostPort, KafkaListens};
-pub(crate) use values::{Flush, LogFormat, OnCorruption, Validate, Value};
+pub(crate) use values::{AccountId, Flush, LogFormat, OnCorruption, Validate, Value};
 
 /// Settings of our own at most, so that an operator can know them all.
 #[cfg(test)]
@@ -125,6 +125,12 @@ own_settings! {
     scrub_bytes_per_second: u64 = "8388608" in (65_536, 17_179_869_184), "bytes a second",
         "What that reads at most.",
         "Up where so many bytes are kept that the time is too short, down where readers wait for the disk.";
+    kinesis_account_id: AccountId = "123456789012", "twelve digits",
+        "The account in the ARNs of Kinesis' streams.",
+        "Where clients expect the ARNs of an account of theirs.";
+    kinesis_region: String = "us-east-1", "a region's name",
+        "The region of Kinesis' clients that don't sign for one.",
+        "Where clients expect ARNs of another.";
     partitions_max: u64 = "100000" in (1, 10_000_000), "partitions",
         "Partitions of all topics.",
         "Down where clients create topics and memory is short.";

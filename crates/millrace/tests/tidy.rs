@@ -23,6 +23,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("millrace-store", &["millrace-types", "millrace-log"]),
     ("millrace-broker", &["millrace-types", "millrace-log", "millrace-coord", "millrace-store"]),
     ("millrace-kafka", &["millrace-types", "millrace-broker"]),
+    ("millrace-kinesis", &["millrace-types", "millrace-broker"]),
     // What proves the others knows none of them.
     ("millrace-history", &[]),
     ("millrace-bench", &["millrace-types", "millrace-log"]),
@@ -45,6 +46,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "millrace-store",
             "millrace-broker",
             "millrace-kafka",
+            "millrace-kinesis",
             "millrace-history",
             "millrace-bench",
         ],

@@ -25,6 +25,20 @@ impl Value for String {
     }
 }
 
+/// The number of an AWS account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AccountId(pub(crate) String);
+
+impl Value for AccountId {
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(format!("{text:?} is not an account's number of twelve digits"))
+        }
+    }
+}
+
 impl Value for bool {
     fn parse(text: &str) -> Result<Self, String> {
         text.parse().map_err(|_| format!("{text:?} is neither true nor false"))

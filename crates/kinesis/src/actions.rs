@@ -1,0 +1,86 @@
+//! The operations, one file each, and the way from a name to its file.
+//!
+//! Invariant: every operation of the model is named here; an action sees only
+//! input that the model allows. `DryRun` is answered after all checks and
+//! before any effect.
+
+mod account;
+mod create_stream;
+mod delete_stream;
+mod describe_stream;
+mod get_records;
+mod get_shard_iterator;
+mod list_shards;
+mod list_streams;
+mod put_record;
+mod put_records;
+mod retention;
+mod tags;
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::call::Call;
+use crate::error::Error;
+use crate::input::Input;
+use crate::value::{Members, Value};
+
+/// What an action answers.
+pub(crate) enum Answer {
+    /// Nothing: a body without bytes.
+    Empty,
+    /// A structure.
+    Value(Value<'static>),
+    /// A large structure, with the memory that it takes.
+    Held(Value<'static>, OwnedSemaphorePermit),
+}
+
+impl From<Members> for Answer {
+    fn from(members: Members) -> Self {
+        Self::Value(members.done())
+    }
+}
+
+/// Performs an operation of the model.
+pub(crate) async fn run(
+    operation: &str,
+    call: &Call<'_>,
+    input: &Value<'_>,
+) -> Result<Answer, Error> {
+    let input = Input(input);
+    match operation {
+        "AddTagsToStream" => tags::add_to_stream(call, input).await,
+        "CreateStream" => create_stream::run(call, input).await,
+        "DecreaseStreamRetentionPeriod" => retention::decrease(call, input).await,
+        "DeleteStream" => delete_stream::run(call, input).await,
+        "DescribeLimits" => account::describe_limits(call),
+        "DescribeStream" => describe_stream::run(call, input),
+        "DescribeStreamSummary" => describe_stream::summary(call, input),
+        "GetRecords" => get_records::run(call, input).await,
+        "GetShardIterator" => get_shard_iterator::run(call, input).await,
+        "IncreaseStreamRetentionPeriod" => retention::increase(call, input).await,
+        "ListChannels" => Ok(empty_list("Channels")),
+        "ListQueues" => Ok(empty_list("Queues")),
+        "ListShards" => list_shards::run(call, input).await,
+        "ListStreams" => list_streams::run(call, input),
+        "ListTagsForResource" => tags::list_for_resource(call, input),
+        "ListTagsForStream" => tags::list_for_stream(call, input),
+        "PutRecord" => put_record::run(call, input).await,
+        "PutRecords" => put_records::run(call, input).await,
+        "RemoveTagsFromStream" => tags::remove_from_stream(call, input).await,
+        "TagResource" => tags::tag_resource(call, input).await,
+        "UntagResource" => tags::untag_resource(call, input).await,
+        _ => Err(not_served(operation)),
+    }
+}
+
+/// What has no engine yet.
+fn not_served(operation: &str) -> Error {
+    Error::invalid(format!("Millrace does not serve {operation} yet."))
+}
+
+fn empty_list(name: &'static str) -> Answer {
+    Members::new().with(name, Value::List(Vec::new())).into()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,146 @@
+//! GetRecords: what is durable and committed, from an iterator on.
+
+use std::borrow::Cow;
+
+use millrace_broker::ranges::{PartitionRange, RangeState};
+use millrace_broker::{ReadError, RecordsLimit, RecordsRead, StoredRecord};
+use millrace_types::{Offset, PartitionId};
+
+use super::Answer;
+use crate::call::Call;
+use crate::error::{Code, Error};
+use crate::input::Input;
+use crate::keys;
+use crate::sequence::SequenceNumber;
+use crate::shards::Shards;
+use crate::stream::Stream;
+use crate::token::{BadToken, LIFETIME_MS, ShardIterator};
+use crate::value::{Members, Value};
+
+/// Records of one answer, at most.
+const RECORDS_MAX: usize = 10_000;
+/// Bytes of keys and data in one answer, but for a single larger record.
+const BYTES_MAX: usize = 10 << 20;
+/// The same where others hold the memory for more: a page may always be
+/// shorter.
+const BYTES_SCARCE: usize = 1 << 20;
+/// What an answer takes beside its keys and data: they once more in base64,
+/// and what is around ten thousand small records.
+const MEMORY_FACTOR: usize = 3;
+
+pub(super) async fn run(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Error> {
+    let iterator = open(call, input.required("ShardIterator"))?;
+    let stream = find(call, &iterator)?;
+    if input.member("StreamARN").is_some() || input.member("StreamId").is_some() {
+        let named = call.stream(input)?;
+        if named.topic.id != stream.topic.id {
+            return Err(Error::invalid("The ShardIterator is that of another stream."));
+        }
+    }
+    call.end_dry_run(input)?;
+    let shards = Shards::of(&stream.topic);
+    let gone = || Error::not_found("The shard of the ShardIterator is gone.");
+    let of = shards.map().get(iterator.shard).ok_or_else(gone)?;
+    let records_max = input.count("Limit").unwrap_or(RECORDS_MAX).min(RECORDS_MAX);
+    let (bytes_max, held) = match call.answers.try_take(BYTES_MAX * MEMORY_FACTOR) {
+        Some(held) => (BYTES_MAX, held),
+        None => (BYTES_SCARCE, call.answers.take(BYTES_SCARCE * MEMORY_FACTOR).await?),
+    };
+    let limit = RecordsLimit { records_max, bytes_max };
+    let read = read(call, &stream, &iterator, limit).await?;
+    let ended = matches!(of.state, RangeState::Sealed { end } if read.next >= end);
+    let now = call.now();
+    let mut answer = Members::new()
+        .with("MillisBehindLatest", behind(call, &stream, iterator.shard, &read).await?);
+    // At its end a shard has children and no iterator; before, the opposite.
+    if ended {
+        answer = answer.with("ChildShards", shards.children(iterator.shard));
+    } else {
+        let next = ShardIterator { next: read.next, ..iterator };
+        answer = answer.text("NextShardIterator", call.tokens.iterator(&next, now));
+    }
+    let shown = read.records.into_iter().map(|it| record(iterator.shard, of, it)).collect();
+    Ok(Answer::Held(answer.with("Records", Value::List(shown)).done(), held))
+}
+
+fn open(call: &Call<'_>, token: &str) -> Result<ShardIterator, Error> {
+    let now = call.now();
+    call.tokens.open_iterator(token, now).map_err(|error| match error {
+        BadToken::Invalid => Error::invalid("Invalid ShardIterator."),
+        BadToken::Expired(issued) => Error::new(
+            Code::ExpiredIterator,
+            format!(
+                "Iterator expired. The iterator was created at time {issued} while right now it is \
+                 {now} (milliseconds since 1970) which is further in the future than the \
+                 tolerated delay of {LIFETIME_MS} milliseconds."
+            ),
+        ),
+    })
+}
+
+fn find(call: &Call<'_>, iterator: &ShardIterator) -> Result<Stream, Error> {
+    let topic = call.broker.topic_by_id(iterator.topic);
+    topic
+        .and_then(Stream::of)
+        .ok_or_else(|| Error::not_found("The stream of the ShardIterator is deleted."))
+}
+
+/// Reads from the iterator on; from the oldest record, where retention has
+/// passed the iterator.
+async fn read(
+    call: &Call<'_>,
+    stream: &Stream,
+    iterator: &ShardIterator,
+    limit: RecordsLimit,
+) -> Result<RecordsRead, Error> {
+    let gone = || Error::not_found("The shard of the ShardIterator is gone.");
+    let partition = stream.topic.partition(iterator.shard).ok_or_else(gone)?;
+    match call.broker.read_records(&partition, iterator.next, limit).await {
+        Err(ReadError::OutOfRange(offsets)) => {
+            // Beyond the end: AT_SEQUENCE_NUMBER of what is not there yet.
+            let from = iterator.next.max(offsets.log_start);
+            if from > offsets.high_watermark {
+                return Ok(RecordsRead { offsets, records: Vec::new(), next: from });
+            }
+            Ok(call.broker.read_records(&partition, from, limit).await?)
+        }
+        read => Ok(read?),
+    }
+}
+
+/// How long ago the first record that is left was appended; 0 where none is.
+async fn behind(
+    call: &Call<'_>,
+    stream: &Stream,
+    shard: PartitionId,
+    read: &RecordsRead,
+) -> Result<Value<'static>, Error> {
+    if read.next >= read.offsets.last_stable {
+        return Ok(Value::Int(0));
+    }
+    let Some(partition) = stream.topic.partition(shard) else { return Ok(Value::Int(0)) };
+    let appended = call.broker.append_time_at(&partition, read.next).await?;
+    let ms = appended.map_or(0, |at| call.now().get().saturating_sub(at.get()));
+    Ok(Value::Int(ms.max(0)))
+}
+
+/// A record as Kinesis' readers see it. SubscribeToShard's events have the
+/// same.
+pub(super) fn record(
+    shard: PartitionId,
+    of: &PartitionRange,
+    stored: StoredRecord,
+) -> Value<'static> {
+    let StoredRecord { offset, append_time, key, value } = stored;
+    let number = SequenceNumber::of_record(of.created_secs, shard, offset, append_time);
+    Members::new()
+        .text("SequenceNumber", number.to_string())
+        .with("ApproximateArrivalTimestamp", Value::Time(append_time))
+        .with("Data", Value::Shared(value.unwrap_or_default()))
+        .with("PartitionKey", partition_key(key.as_deref(), offset))
+        .done()
+}
+
+fn partition_key(key: Option<&[u8]>, offset: Offset) -> Value<'static> {
+    Value::Text(Cow::Owned(keys::shown(key, offset).into_owned()))
+}

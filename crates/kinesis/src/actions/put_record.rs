@@ -1,0 +1,34 @@
+//! PutRecord: one record, acknowledged when it is durable.
+
+use millrace_broker::Appended;
+
+use super::Answer;
+use super::put_records::{Entry, Target};
+use crate::call::Call;
+use crate::error::Error;
+use crate::input::Input;
+use crate::sequence::SequenceNumber;
+use crate::shards;
+use crate::value::Members;
+
+pub(super) async fn run(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Error> {
+    let stream = call.stream(input)?;
+    let target = Target::new(call, &stream);
+    let entry = Entry::read(input, &target)?;
+    target.check_size(&entry, "data")?;
+    if let Some(number) = input.text("SequenceNumberForOrdering")
+        && SequenceNumber::parse(number).is_none()
+    {
+        let (name, account) = (stream.name(), &call.settings.account_id);
+        return Err(Error::invalid(format!(
+            "ExclusiveMinimumSequenceNumber {number} used in PutRecord on stream {name} under \
+             account {account} is invalid."
+        )));
+    }
+    call.end_dry_run(input)?;
+    let shard = target.shard_of(&entry)?;
+    let appended: Appended = target.append(shard, &[&entry]).await?;
+    call.broker.durable(appended.lsn).await?;
+    let number = target.number(shard, appended.base_offset, appended.at);
+    Ok(Members::new().text("ShardId", shards::name(shard)).text("SequenceNumber", number).into())
+}

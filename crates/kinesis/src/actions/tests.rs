@@ -1,0 +1,105 @@
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use millrace_broker::NewTopic;
+use millrace_types::TopicName;
+use serde_json::{Value as Json, json};
+
+use crate::testing::Server;
+
+async fn iterator(server: &Server, stream: &str, kind: &str) -> Json {
+    let input =
+        json!({"StreamName": stream, "ShardId": "shardId-000000000000", "ShardIteratorType": kind});
+    server.ok("GetShardIterator", input).await["ShardIterator"].clone()
+}
+
+async fn put(server: &Server, stream: &str, data: &[u8]) -> Json {
+    let data = BASE64_STANDARD.encode(data);
+    server.ok("PutRecord", json!({"StreamName": stream, "Data": data, "PartitionKey": "k"})).await
+}
+
+#[tokio::test]
+async fn a_topic_is_a_stream_unless_its_name_is_too_long() {
+    let server = Server::start().await;
+    for name in ["short".to_owned(), "x".repeat(129)] {
+        let new = NewTopic::plain(TopicName::new(&name).unwrap(), 2, Default::default());
+        server.broker.create_topic(new, false).await.unwrap();
+    }
+    let listed = server.ok("ListStreams", json!({})).await;
+    assert_eq!(listed["StreamNames"], json!(["short"]));
+    assert_eq!(listed["HasMoreStreams"], json!(false));
+    let described = server.ok("DescribeStream", json!({"StreamName": "short"})).await;
+    assert_eq!(described["StreamDescription"]["Shards"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_put_is_read_back_with_its_number() {
+    let server = Server::start().await;
+    server.ok("CreateStream", json!({"StreamName": "s", "ShardCount": 1})).await;
+    let stored = put(&server, "s", b"hello").await;
+    let at = iterator(&server, "s", "TRIM_HORIZON").await;
+    let page = server.ok("GetRecords", json!({"ShardIterator": at})).await;
+    assert_eq!(page["Records"][0]["SequenceNumber"], stored["SequenceNumber"]);
+    assert_eq!(page["Records"][0]["Data"], json!("aGVsbG8="));
+    assert_eq!(page["MillisBehindLatest"], json!(0));
+    assert!(page["NextShardIterator"].is_string() && page["ChildShards"].is_null());
+}
+
+#[tokio::test]
+async fn an_iterator_belongs_to_one_topic_for_ever() {
+    let server = Server::start().await;
+    server.ok("CreateStream", json!({"StreamName": "s", "ShardCount": 1})).await;
+    let at = iterator(&server, "s", "LATEST").await;
+    server.ok("DeleteStream", json!({"StreamName": "s"})).await;
+    server.ok("CreateStream", json!({"StreamName": "s", "ShardCount": 1})).await;
+    let (code, _) = server.refused("GetRecords", json!({"ShardIterator": at})).await;
+    assert_eq!(code, "ResourceNotFoundException");
+}
+
+#[tokio::test]
+async fn a_stream_is_found_by_its_id() {
+    let server = Server::start().await;
+    server.ok("CreateStream", json!({"StreamName": "s", "ShardCount": 1})).await;
+    let summary = |input| async { server.ok("DescribeStreamSummary", input).await };
+    let id =
+        summary(json!({"StreamName": "s"})).await["StreamDescriptionSummary"]["StreamId"].clone();
+    let found = summary(json!({"StreamId": id})).await;
+    assert_eq!(found["StreamDescriptionSummary"]["StreamName"], json!("s"));
+    let other = json!({"StreamId": "aaaaaaaaaaaaaaaaaaaa-aaa"});
+    let (code, _) = server.refused("DescribeStreamSummary", other).await;
+    assert_eq!(code, "ResourceNotFoundException");
+}
+
+#[tokio::test]
+async fn names_that_do_not_agree_are_refused() {
+    let server = Server::start().await;
+    for name in ["a", "b"] {
+        server.ok("CreateStream", json!({"StreamName": name, "ShardCount": 1})).await;
+    }
+    let arn = "arn:aws:kinesis:us-east-1:123456789012:stream/b";
+    let both = |name: &str| json!({"StreamName": name, "StreamARN": arn});
+    server.ok("DescribeStreamSummary", both("b")).await;
+    let (code, _) = server.refused("DescribeStreamSummary", both("a")).await;
+    assert_eq!(code, "InvalidArgumentException");
+    let elsewhere = json!({"StreamARN": arn.replace("us-east-1", "eu-west-1")});
+    let (code, _) = server.refused("DescribeStreamSummary", elsewhere).await;
+    assert_eq!(code, "ResourceNotFoundException");
+}
+
+#[tokio::test]
+async fn on_demand_streams_take_records_without_keys_if_told_so() {
+    let server = Server::start().await;
+    let mode = json!({"StreamMode": "ON_DEMAND"});
+    let new =
+        json!({"StreamName": "s", "StreamModeDetails": mode, "RecordDistributionStrategy": "AUTO"});
+    server.ok("CreateStream", new).await;
+    let records: Vec<_> = (0..100).map(|_| json!({"Data": ""})).collect();
+    let put = server.ok("PutRecords", json!({"StreamName": "s", "Records": records})).await;
+    assert_eq!(put["FailedRecordCount"], json!(0));
+    let shards: std::collections::BTreeSet<_> =
+        put["Records"].as_array().unwrap().iter().map(|it| it["ShardId"].to_string()).collect();
+    assert_eq!(shards.len(), 4, "records spread");
+    server.ok("CreateStream", json!({"StreamName": "t", "ShardCount": 1})).await;
+    let (code, message) =
+        server.refused("PutRecords", json!({"StreamName": "t", "Records": [{"Data": ""}]})).await;
+    assert_eq!(code, "ValidationException");
+    assert!(message.contains("partitionKey"), "{message}");
+}

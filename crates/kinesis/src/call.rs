@@ -1,0 +1,146 @@
+//! One request on its way through an action: what it may ask of the server.
+
+use std::sync::Arc;
+
+use millrace_broker::{Broker, Topic};
+use millrace_types::Timestamp;
+
+use crate::arn::{self, Arn};
+use crate::error::{Code, Error};
+use crate::front::Settings;
+use crate::http::Memory;
+use crate::input::Input;
+use crate::stream::{KEEPER, Stream, StreamState, id_of};
+use crate::token::{BadToken, LIFETIME_MS, PageToken, TokenKey};
+
+/// What an action sees of its request besides the input.
+pub(crate) struct Call<'f> {
+    pub(crate) settings: &'f Settings,
+    pub(crate) tokens: &'f TokenKey,
+    /// Memory for answers that are larger than their requests.
+    pub(crate) answers: &'f Memory,
+    /// The incarnation that was current when the request came.
+    pub(crate) broker: Arc<Broker>,
+    /// The region that the client signed for.
+    pub(crate) region: String,
+}
+
+/// The lists that go on by a token of [`Call::page`].
+#[derive(Clone, Copy, Debug)]
+#[repr(u8)]
+pub(crate) enum Pages {
+    Streams = 2,
+    Shards = 3,
+    /// Of a stream's consumers.
+    #[expect(dead_code, reason = "for ListStreamConsumers")]
+    Consumers = 4,
+}
+
+impl Call<'_> {
+    pub(crate) fn now(&self) -> Timestamp {
+        self.broker.env().wall()
+    }
+
+    /// The ARN of a stream.
+    pub(crate) fn arn(&self, stream: &str) -> String {
+        arn::of_stream(&self.region, &self.settings.account_id, stream)
+    }
+
+    /// The stream that a request names by `StreamName`, `StreamARN` or
+    /// `StreamId`, which must agree.
+    pub(crate) fn stream(&self, input: Input<'_>) -> Result<Stream, Error> {
+        let name = input.text("StreamName");
+        let arn = input.text("StreamARN").map(|arn| self.stream_of_arn(arn)).transpose()?;
+        let id = input.text("StreamId").map(|id| self.stream_of_id(id)).transpose()?;
+        let mut names = [name, arn].into_iter().flatten().chain(id.as_ref().map(Stream::name));
+        let Some(first) = names.next() else {
+            return Err(Error::invalid("Either StreamName or StreamARN must be provided."));
+        };
+        if names.any(|other| other != first) {
+            return Err(Error::invalid(
+                "StreamName, StreamARN and StreamId name different streams; give one of them.",
+            ));
+        }
+        self.stream_named(first)
+    }
+
+    /// The stream of this name.
+    pub(crate) fn stream_named(&self, name: &str) -> Result<Stream, Error> {
+        self.broker.topic(name).and_then(Stream::of).ok_or_else(|| self.unknown_stream(name))
+    }
+
+    /// The stream's name in an ARN of this account and region.
+    pub(crate) fn stream_of_arn<'a>(&self, text: &'a str) -> Result<&'a str, Error> {
+        let arn = Arn::parse(text)
+            .filter(|arn| arn.consumer.is_none())
+            .ok_or_else(|| Error::invalid(format!("{text} is not the ARN of a stream.")))?;
+        self.check_arn(&arn)?;
+        Ok(arn.stream)
+    }
+
+    /// Refuses an ARN of another account or region.
+    pub(crate) fn check_arn(&self, arn: &Arn<'_>) -> Result<(), Error> {
+        if arn.account != self.settings.account_id || arn.region != self.region {
+            let (account, stream) = (arn.account, arn.stream);
+            return Err(Error::not_found(format!(
+                "Stream {stream} under account {account} not found."
+            )));
+        }
+        Ok(())
+    }
+
+    fn stream_of_id(&self, id: &str) -> Result<Stream, Error> {
+        let found = self.broker.topics().into_iter().find(|topic| id_of(topic.id) == id);
+        found
+            .and_then(Stream::of)
+            .ok_or_else(|| Error::not_found(format!("Stream {id} not found.")))
+    }
+
+    pub(crate) fn unknown_stream(&self, name: &str) -> Error {
+        let account = &self.settings.account_id;
+        Error::not_found(format!("Stream {name} under account {account} not found."))
+    }
+
+    /// Changes what is kept of a stream: `change` sees what stands, and
+    /// changes it or refuses.
+    pub(crate) async fn change<T: Send + 'static>(
+        &self,
+        topic: &Arc<Topic>,
+        change: impl FnOnce(&mut StreamState) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let changed = self.broker.change_attribute(topic.id, KEEPER, |standing| {
+            let mut state = StreamState::clone(&StreamState::of(standing));
+            let answer = change(&mut state)?;
+            Ok((state.encode(), answer))
+        });
+        Ok(changed.await?)
+    }
+
+    /// A `DryRun` has passed every check by now.
+    pub(crate) fn end_dry_run(&self, input: Input<'_>) -> Result<(), Error> {
+        if input.flag("DryRun") {
+            let message = "Request would have succeeded, but DryRun flag is set.";
+            return Err(Error::new(Code::DryRunOperation, message));
+        }
+        Ok(())
+    }
+
+    /// The token of the page behind.
+    pub(crate) fn page(&self, of: Pages, page: &PageToken) -> String {
+        self.tokens.page(of as u8, page, self.now())
+    }
+
+    /// What a page's token stands for.
+    pub(crate) fn open_page(&self, of: Pages, token: &str) -> Result<PageToken, Error> {
+        self.tokens.open_page(of as u8, token, self.now()).map_err(|error| match error {
+            BadToken::Invalid => Error::invalid("NextToken is invalid."),
+            BadToken::Expired(issued) => Error::new(
+                Code::ExpiredNextToken,
+                format!(
+                    "NextToken has expired: it was given out at {issued} milliseconds since 1970, \
+                     and is good for {LIFETIME_MS} milliseconds."
+                ),
+            ),
+        })
+    }
+}

@@ -1,0 +1,211 @@
+//! The front: one HTTP request in, one answer out.
+//!
+//! The order of checks is AWS's: method, content type and target, body, then
+//! the model, then the action.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body::Body as HttpBody;
+use millrace_broker::{Broker, ChangeError};
+
+use crate::actions::{self, Answer};
+use crate::call::Call;
+use crate::error::{Code, Error};
+use crate::http::{
+    Body, BodyError, ContentType, Memory, ReadBody, RequestId, content_type, encode, named,
+    read_body, respond, respond_error, respond_xml,
+};
+use crate::keys::hex;
+use crate::model::{Encoding, Model, conform, validate};
+use crate::stream::KEEPER;
+use crate::token::TokenKey;
+use crate::value::{Value, cbor, json};
+
+/// What the front is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The account of every stream: twelve digits.
+    pub account_id: String,
+    /// The region of clients that don't sign for one.
+    pub region: String,
+    /// Bytes that requests, and answers beside them, may take at once.
+    pub memory_bytes: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            account_id: "123456789012".to_owned(),
+            region: "us-east-1".to_owned(),
+            memory_bytes: 128 << 20,
+        }
+    }
+}
+
+/// The incarnation of the broker that serves now.
+pub type Brokers = Arc<dyn Fn() -> Arc<Broker> + Send + Sync>;
+
+/// Why the front did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The build is broken.
+    #[error(transparent)]
+    Model(#[from] crate::model::ModelError),
+    /// The key of tokens could not be stored.
+    #[error("the key of Kinesis' tokens cannot be stored: {0}")]
+    Key(#[from] ChangeError<()>),
+}
+
+/// Serves Kinesis' clients.
+pub struct Front {
+    model: Model,
+    tokens: TokenKey,
+    settings: Settings,
+    brokers: Brokers,
+    requests: Memory,
+    answers: Memory,
+}
+
+/// Under this name the key of tokens is kept.
+const TOKEN_KEY: &str = "token.key";
+/// What clients call the service, before the dot of their target.
+const SERVICE: &str = "Kinesis_20131202";
+
+impl Front {
+    /// Prepares the front: makes the key of its tokens where there is none yet.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(brokers: Brokers, settings: Settings) -> Result<Arc<Self>, StartError> {
+        let broker = brokers();
+        let random: Vec<u8> =
+            (0..4).flat_map(|_| broker.env().random_u64().to_be_bytes()).collect();
+        let keep = move |kept: &mut std::collections::BTreeMap<String, String>| {
+            Ok(kept.entry(TOKEN_KEY.to_owned()).or_insert_with(|| hex(&random)).clone())
+        };
+        let key = broker.change_kept(KEEPER, keep).await?;
+        Ok(Arc::new(Self {
+            model: Model::load()?,
+            tokens: TokenKey::new(key.as_bytes()),
+            requests: Memory::new(settings.memory_bytes / 2),
+            answers: Memory::new(settings.memory_bytes / 2),
+            settings,
+            brokers,
+        }))
+    }
+
+    /// Answers one request.
+    pub async fn answer<B>(&self, request: Request<B>) -> Response<Body>
+    where
+        B: HttpBody<Data = Bytes>,
+    {
+        let broker = (self.brokers)();
+        let id = RequestId::new(|| broker.env().random_u64());
+        let (head, body) = request.into_parts();
+        let target = target(&head.headers);
+        if head.method != Method::POST {
+            return respond_xml(Code::AccessDenied, Some(UNDETERMINED), &id);
+        }
+        let ContentType::Known(encoding) = content_type(&head.headers) else {
+            return match target {
+                Some(_) => respond_xml(Code::UnknownOperation, None, &id),
+                None => respond_xml(Code::AccessDenied, Some(UNDETERMINED), &id),
+            };
+        };
+        let region = region(&head.headers).unwrap_or(&self.settings.region).to_owned();
+        let (settings, tokens, answers) = (&self.settings, &self.tokens, &self.answers);
+        let call = Call { settings, tokens, answers, broker, region };
+        let answered = self.perform(&head.headers, target, body, encoding, call, &id).await;
+        answered.unwrap_or_else(|error| match error {
+            Failed::Error(error) => respond_error(&error, encoding, &id),
+            Failed::TooLarge => respond(StatusCode::PAYLOAD_TOO_LARGE, None, Vec::new(), &id, None),
+        })
+    }
+
+    async fn perform<B>(
+        &self,
+        headers: &HeaderMap,
+        target: Option<&str>,
+        body: B,
+        encoding: Encoding,
+        call: Call<'_>,
+        id: &RequestId,
+    ) -> Result<Response<Body>, Failed>
+    where
+        B: HttpBody<Data = Bytes>,
+    {
+        let ReadBody { bytes, memory } = read_body(headers, body, &self.requests).await?;
+        let Some((operation, shape)) = target.and_then(|name| self.model.operation(name)) else {
+            return Err(Error { code: Code::UnknownOperation, message: None }.into());
+        };
+        let decoded = match encoding {
+            Encoding::Json => json::decode(&bytes),
+            Encoding::Cbor => cbor::decode(&bytes),
+        };
+        let malformed = || Error { code: Code::Serialization, message: None };
+        let value = decoded.map_err(|_| malformed())?;
+        if !matches!(value, Value::Map(_)) {
+            return Err(malformed().into());
+        }
+        let value = conform(&self.model, shape, value, encoding)
+            .map_err(|error| Error::new(Code::Serialization, error.0))?;
+        validate(&self.model, shape, &value).map_err(Error::validation)?;
+        let answer = actions::run(operation, &call, &value).await?;
+        drop(value);
+        drop((bytes, memory));
+        let (body, held) = match answer {
+            Answer::Empty => (Vec::new(), None),
+            Answer::Value(answer) => (encode(&answer, encoding), None),
+            Answer::Held(answer, held) => (encode(&answer, encoding), Some(held)),
+        };
+        Ok(respond(StatusCode::OK, Some(named(encoding)), body, id, held))
+    }
+}
+
+/// Said where a request does not say what it wants.
+const UNDETERMINED: &str = "Unable to determine service/operation name to be authorized";
+
+/// Why a request has no answer of its action.
+enum Failed {
+    Error(Error),
+    TooLarge,
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl From<BodyError> for Failed {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLarge => Self::TooLarge,
+            BodyError::Gone => Self::Error(Error::internal("The request ended early.")),
+            BodyError::Malformed => Self::Error(Error { code: Code::Serialization, message: None }),
+            BodyError::Stopping(error) => Self::Error(error),
+        }
+    }
+}
+
+/// The operation that a request names, if it names our service.
+fn target(headers: &HeaderMap) -> Option<&str> {
+    let (service, operation) = headers.get("x-amz-target")?.to_str().ok()?.split_once('.')?;
+    (service == SERVICE).then_some(operation)
+}
+
+/// The region in the credential of an Authorization header:
+/// `Credential=KEY/20260101/REGION/kinesis/aws4_request`.
+fn region(headers: &HeaderMap) -> Option<&str> {
+    let header = headers.get(http::header::AUTHORIZATION)?.to_str().ok()?;
+    let (_, rest) = header.split_once("Credential=")?;
+    let credential = rest.split([',', ' ']).next()?;
+    let region = credential.rsplit('/').nth(2)?;
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (!region.is_empty() && region.len() <= 32 && region.bytes().all(plain)).then_some(region)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,94 @@
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
+use serde_json::json;
+
+use super::*;
+use crate::testing::Server;
+use crate::value::Members;
+
+fn request(headers: &[(&str, &str)], body: &[u8]) -> Request<Full<Bytes>> {
+    let mut request = Request::post("/");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(Full::new(Bytes::copy_from_slice(body))).unwrap()
+}
+
+const JSON: (&str, &str) = ("content-type", "application/x-amz-json-1.1");
+const CBOR: (&str, &str) = ("content-type", "application/x-amz-cbor-1.1");
+const LIST: (&str, &str) = ("x-amz-target", "Kinesis_20131202.ListStreams");
+
+#[tokio::test]
+async fn what_is_no_request_is_refused_as_at_aws() {
+    let server = Server::start().await;
+    let other = ("x-amz-target", "Kinesis_20131202.Nothing");
+    let service = ("x-amz-target", "DynamoDB_20120810.ListTables");
+    for (headers, body, status, said) in [
+        (vec![], "", 403, "<AccessDeniedException>"),
+        (vec![LIST], "{}", 404, "<UnknownOperationException/>"),
+        (vec![JSON], "{}", 400, r#"{"__type":"UnknownOperationException"}"#),
+        (vec![JSON, other], "{}", 400, r#"{"__type":"UnknownOperationException"}"#),
+        (vec![JSON, service], "{}", 400, r#"{"__type":"UnknownOperationException"}"#),
+        (vec![JSON, LIST], "", 400, r#"{"__type":"SerializationException"}"#),
+        (vec![JSON, LIST], "[]", 400, r#"{"__type":"SerializationException"}"#),
+        (vec![JSON, LIST], "{", 400, r#"{"__type":"SerializationException"}"#),
+        (vec![JSON, LIST, ("content-encoding", "br")], "{}", 400, "SerializationException"),
+        (vec![JSON, LIST, ("content-encoding", "gzip")], "{}", 400, "SerializationException"),
+        (vec![JSON, LIST, ("content-length", "16777217")], "{}", 413, ""),
+    ] {
+        let (found, answer) = server.send(request(&headers, body.as_bytes())).await;
+        let answer = String::from_utf8(answer.to_vec()).unwrap();
+        assert_eq!(found.as_u16(), status, "{headers:?} {body}: {answer}");
+        assert!(answer.contains(said), "{headers:?} {body}: {answer}");
+    }
+    let get = Request::get("/").body(Full::new(Bytes::new())).unwrap();
+    assert_eq!(server.send(get).await.0, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn every_operation_of_the_model_answers() {
+    let server = Server::start().await;
+    let model = Model::load().unwrap();
+    for name in model.names() {
+        let (status, body) = server.ask(name, json!({})).await;
+        assert!(status.as_u16() == 200 || status.as_u16() == 400, "{name}: {status} {body}");
+        assert_ne!(body["__type"], "UnknownOperationException", "{name}");
+    }
+}
+
+#[tokio::test]
+async fn cbor_is_answered_in_cbor() {
+    let server = Server::start().await;
+    server.ok("CreateStream", json!({"StreamName": "s", "ShardCount": 1})).await;
+    let mut put = Vec::new();
+    let input = Members::new()
+        .text("StreamName", "s")
+        .text("PartitionKey", "k")
+        .with("Data", Value::Blob(std::borrow::Cow::Borrowed(b"\xff\x00")));
+    cbor::encode(&input.done(), &mut put);
+    let target = ("x-amz-target", "Kinesis_20131202.PutRecord");
+    let (status, answer) = server.send(request(&[CBOR, target], &put)).await;
+    assert_eq!(status, StatusCode::OK);
+    let answer = cbor::decode(&answer).unwrap();
+    assert_eq!(answer.get("ShardId"), Some(&Value::text("shardId-000000000000")));
+    let (status, answer) = server.send(request(&[CBOR, target], b"\xa0")).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    let answer = cbor::decode(&answer).unwrap();
+    assert_eq!(answer.get("__type"), Some(&Value::text("ValidationException")));
+}
+
+#[test]
+fn the_region_is_that_of_the_signature() {
+    let of = |value: &str| {
+        let mut headers = HeaderMap::new();
+        headers.insert("authorization", value.parse().unwrap());
+        region(&headers).map(str::to_owned)
+    };
+    let signed = "AWS4-HMAC-SHA256 Credential=AK/20260101/eu-west-1/kinesis/aws4_request, \
+                  SignedHeaders=host, Signature=00";
+    assert_eq!(of(signed).as_deref(), Some("eu-west-1"));
+    for other in ["", "Basic x", "AWS4 Credential=AK", "AWS4 Credential=a/b/<>/d/e"] {
+        assert_eq!(of(other), None, "{other}");
+    }
+}

@@ -1,0 +1,289 @@
+//! HTTP around an action: reading the body within bounds, and writing answers
+//! and errors with their headers.
+//!
+//! Invariant: no byte of a body is kept before its memory is taken from the
+//! pool, and memory goes back when the answer has been written. A body that
+//! stops coming ends its request.
+
+use std::convert::Infallible;
+use std::io::Read as _;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
+use http::{HeaderValue, Response, StatusCode};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::error::{Code, Error};
+use crate::model::Encoding;
+use crate::value::{Value, cbor, json};
+
+/// The body of an answer.
+pub type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+/// Largest body of a request, decompressed: the 10 MiB of data that PutRecords
+/// takes are 14 in base64, and 500 keys come on top.
+pub(crate) const BODY_BYTES_MAX: usize = 16 << 20;
+/// A body has so long, and more by its size: who sends slower than this many
+/// bytes a second holds memory for too long.
+const BODY_TIME: Duration = Duration::from_secs(10);
+const BODY_BYTES_PER_SECOND_MIN: u64 = 256 << 10;
+/// Bytes of one permit: the semaphore counts in 32 bits.
+const UNIT: usize = 1024;
+
+/// Memory for the bodies of all requests and answers.
+#[derive(Clone, Debug)]
+pub(crate) struct Memory(Arc<Semaphore>);
+
+impl Memory {
+    pub(crate) fn new(bytes: usize) -> Self {
+        Self(Arc::new(Semaphore::new((bytes / UNIT).min(Semaphore::MAX_PERMITS))))
+    }
+
+    /// Takes `bytes`, if nobody waits for them or holds them.
+    pub(crate) fn try_take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
+        Arc::clone(&self.0).try_acquire_many_owned(units).ok()
+    }
+
+    /// Takes `bytes`; waits while others hold them.
+    pub(crate) async fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Error> {
+        let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
+        let taken = Arc::clone(&self.0).acquire_many_owned(units).await;
+        taken.map_err(|_| Error::internal("The server is stopping."))
+    }
+}
+
+/// What a body is, by its headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ContentType {
+    /// One of the two encodings of version 1.1.
+    Known(Encoding),
+    /// Anything else: AWS answers in XML.
+    Unknown,
+}
+
+/// The encoding that the request's Content-Type names.
+pub(crate) fn content_type(headers: &HeaderMap) -> ContentType {
+    let named = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let named = named.split(';').next().unwrap_or_default().trim();
+    if named.eq_ignore_ascii_case("application/x-amz-json-1.1") {
+        ContentType::Known(Encoding::Json)
+    } else if named.eq_ignore_ascii_case("application/x-amz-cbor-1.1") {
+        ContentType::Known(Encoding::Cbor)
+    } else {
+        ContentType::Unknown
+    }
+}
+
+/// A body with the memory that it takes.
+pub(crate) struct ReadBody {
+    pub(crate) bytes: Bytes,
+    pub(crate) memory: OwnedSemaphorePermit,
+}
+
+/// Why a body was not read.
+pub(crate) enum BodyError {
+    /// It is larger than [`BODY_BYTES_MAX`].
+    TooLarge,
+    /// The client sends too slowly, or went away.
+    Gone,
+    /// It is not compressed as it says.
+    Malformed,
+    /// No memory can be had.
+    Stopping(Error),
+}
+
+/// Reads a body whole, and decompresses it if it is compressed.
+pub(crate) async fn read_body<B>(
+    headers: &HeaderMap,
+    body: B,
+    memory: &Memory,
+) -> Result<ReadBody, BodyError>
+where
+    B: HttpBody<Data = Bytes>,
+{
+    let said = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let said = said.or_else(|| body.size_hint().exact()?.try_into().ok());
+    if said.is_some_and(|len: usize| len > BODY_BYTES_MAX) {
+        return Err(BodyError::TooLarge);
+    }
+    let gzip = match headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes) {
+        None | Some(b"" | b"identity" | b"amz-1.0") => false,
+        Some(named) if named.eq_ignore_ascii_case(b"gzip") => true,
+        Some(_) => return Err(BodyError::Malformed),
+    };
+    // Of a length that is not known the most is taken: to take more on the way
+    // could leave two requests that wait for each other.
+    let most = if gzip { BODY_BYTES_MAX } else { said.unwrap_or(BODY_BYTES_MAX) };
+    let memory = memory.take(most).await.map_err(BodyError::Stopping)?;
+    let by_size = u64::try_from(most).unwrap_or(u64::MAX) / BODY_BYTES_PER_SECOND_MIN;
+    let time = BODY_TIME + Duration::from_secs(by_size);
+    let collected = tokio::time::timeout(time, collect(body, most)).await;
+    let bytes = collected.map_err(|_| BodyError::Gone)??;
+    let bytes = if gzip { decompress(&bytes)? } else { bytes };
+    Ok(ReadBody { bytes, memory })
+}
+
+async fn collect<B>(body: B, most: usize) -> Result<Bytes, BodyError>
+where
+    B: HttpBody<Data = Bytes>,
+{
+    let mut body = std::pin::pin!(body);
+    let mut whole = BytesMut::new();
+    let mut first = Bytes::new();
+    loop {
+        let Some(frame) = body.frame().await else { break };
+        let Ok(data) = frame.map_err(|_| BodyError::Gone)?.into_data() else { continue };
+        if first.len() + whole.len() + data.len() > most {
+            return Err(BodyError::TooLarge);
+        }
+        if first.is_empty() && whole.is_empty() {
+            // A small body comes in one piece, which needs no copy.
+            first = data;
+            continue;
+        }
+        if whole.is_empty() {
+            whole.reserve(most.min(BODY_BYTES_MAX));
+            whole.extend_from_slice(&std::mem::take(&mut first));
+        }
+        whole.extend_from_slice(&data);
+    }
+    Ok(if whole.is_empty() { first } else { whole.freeze() })
+}
+
+fn decompress(bytes: &[u8]) -> Result<Bytes, BodyError> {
+    let most = u64::try_from(BODY_BYTES_MAX).unwrap_or(u64::MAX);
+    let mut out = Vec::new();
+    let mut from = flate2::read::GzDecoder::new(bytes).take(most.saturating_add(1));
+    from.read_to_end(&mut out).map_err(|_| BodyError::Malformed)?;
+    if out.len() > BODY_BYTES_MAX { Err(BodyError::TooLarge) } else { Ok(out.into()) }
+}
+
+/// The ids that every answer carries.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestId {
+    id: String,
+    extended: String,
+}
+
+impl RequestId {
+    /// From 128 random bits each.
+    pub(crate) fn new(random: impl Fn() -> u64) -> Self {
+        let (a, b) = (random(), random());
+        let id = format!(
+            "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
+            a >> 32,
+            (a >> 16) & 0xffff,
+            a & 0x0fff,
+            (b >> 48) & 0x3fff | 0x8000,
+            b & 0xffff_ffff_ffff
+        );
+        let extended: Vec<u8> = (0..9).flat_map(|_| random().to_be_bytes()).collect();
+        let extended = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, extended);
+        Self { id, extended }
+    }
+
+    fn set(&self, headers: &mut HeaderMap) {
+        for (name, value) in [("x-amzn-requestid", &self.id), ("x-amz-id-2", &self.extended)] {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                headers.insert(name, value);
+            }
+        }
+    }
+}
+
+/// Encodes a value in the encoding of the request.
+pub(crate) fn encode(value: &Value<'_>, encoding: Encoding) -> Vec<u8> {
+    let mut out = Vec::new();
+    match encoding {
+        Encoding::Json => json::encode(value, &mut out),
+        Encoding::Cbor => cbor::encode(value, &mut out),
+    }
+    out
+}
+
+/// An answer with this body. `held` is given back once it has been written.
+pub(crate) fn respond(
+    status: StatusCode,
+    content_type: Option<&'static str>,
+    body: Vec<u8>,
+    id: &RequestId,
+    held: Option<OwnedSemaphorePermit>,
+) -> Response<Body> {
+    // What it took to make the answer goes back but for the answer itself.
+    let units = body.len().div_ceil(UNIT);
+    let held = held.and_then(|mut held| held.split(units.min(held.num_permits())));
+    let body = Held { body: Full::new(Bytes::from(body)), held };
+    let mut response = Response::new(body.boxed_unsync());
+    *response.status_mut() = status;
+    if let Some(content_type) = content_type {
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    }
+    id.set(response.headers_mut());
+    response
+}
+
+/// The Content-Type of an encoding.
+pub(crate) const fn named(encoding: Encoding) -> &'static str {
+    match encoding {
+        Encoding::Json => "application/x-amz-json-1.1",
+        Encoding::Cbor => "application/x-amz-cbor-1.1",
+    }
+}
+
+/// An error, as AWS's clients read it.
+pub(crate) fn respond_error(error: &Error, encoding: Encoding, id: &RequestId) -> Response<Body> {
+    let body = encode(&error.body(), encoding);
+    let mut response = respond(error.code.status(), Some(named(encoding)), body, id, None);
+    let kind = HeaderValue::from_static(error.code.name());
+    response.headers_mut().insert("x-amzn-errortype", kind);
+    response
+}
+
+/// An error where no encoding is known: AWS's own XML.
+pub(crate) fn respond_xml(code: Code, message: Option<&str>, id: &RequestId) -> Response<Body> {
+    let name = code.name();
+    let (status, body) = match message {
+        None => (StatusCode::NOT_FOUND, format!("<{name}/>\n")),
+        Some(message) => {
+            let body = format!("<{name}>\n  <Message>{message}</Message>\n</{name}>\n");
+            (StatusCode::FORBIDDEN, body)
+        }
+    };
+    respond(status, None, body.into_bytes(), id, None)
+}
+
+/// A body with memory that is given back when it has been sent.
+struct Held {
+    body: Full<Bytes>,
+    held: Option<OwnedSemaphorePermit>,
+}
+
+impl HttpBody for Held {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        // Held on to here: dropped with the body itself.
+        let _ = &self.held;
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,35 @@
+//! The Kinesis front: AWS's Kinesis Data Streams over HTTP, on the same log as
+//! every other protocol. A stream is a topic, shard N its partition N.
+//!
+//! ```text
+//! request -> http (bounded body, encoding) -> model (types, constraints)
+//!         -> actions/* (one file each) -> broker core -> answer
+//! ```
+//!
+//! Invariants:
+//! - Nothing here survives a restart, or could be needed by another front:
+//!   what AWS keeps of a stream is an attribute of its topic ([`stream`]),
+//!   and tokens carry what they stand for ([`token`]).
+//! - An answer to a put leaves after the flush that covers it; what is read
+//!   is durable and committed.
+//! - Memory for a request is taken from a pool before its body is read.
+
+mod actions;
+mod arn;
+mod call;
+mod error;
+mod front;
+mod http;
+mod input;
+mod keys;
+mod model;
+mod sequence;
+mod shards;
+mod stream;
+#[cfg(test)]
+mod testing;
+mod token;
+mod value;
+
+pub use front::{Brokers, Front, Settings, StartError};
+pub use http::Body;

@@ -1,0 +1,253 @@
+//! Sequence numbers: what Kinesis calls the place of a record in its stream.
+//!
+//! ```text
+//! 47 hexadecimal digits, shown as 56 decimal ones:
+//! 2 | created 9 | shard 1 | index 16 | 00 | time 9 | shard 8 | 2
+//!   created  when the shard was made, seconds since 1970
+//!   shard    its number: the lowest digit, and behind, all of it
+//!   index    offset + 1; 0 where the shard begins, the largest where it ends
+//!   time     when the record was appended, seconds since 1970
+//! ```
+//!
+//! Invariant: numbers rise within a shard, and a child's come after its
+//! parents', since it was made in a later second. Shard and offset are read
+//! back from the number alone: there is no index of them.
+
+use millrace_types::{Offset, PartitionId, Timestamp};
+
+/// A number taken apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SequenceNumber {
+    /// When the shard was made, in seconds since 1970.
+    pub(crate) created_secs: u64,
+    /// The shard.
+    pub(crate) shard: PartitionId,
+    /// Offset + 1, or one of the ends.
+    index: u64,
+    /// When the record was appended, in seconds since 1970.
+    time_secs: u64,
+}
+
+/// The index behind every record.
+const INDEX_END: u64 = i64::MAX as u64;
+/// Seconds that nine hexadecimal digits hold.
+const SECS_MAX: u64 = (1 << 36) - 1;
+
+/// Where a reader goes on at, or after, a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Where the shard begins.
+    Start,
+    /// This record.
+    At(Offset),
+    /// Behind every record.
+    End,
+}
+
+impl SequenceNumber {
+    /// That of the record at `offset`.
+    pub(crate) fn of_record(
+        created_secs: u64,
+        shard: PartitionId,
+        offset: Offset,
+        appended: Timestamp,
+    ) -> Self {
+        let index = u64::try_from(offset.get()).unwrap_or(0).saturating_add(1);
+        let time_secs = u64::try_from(appended.get() / 1000).unwrap_or(0);
+        Self { created_secs, shard, index: index.min(INDEX_END - 1), time_secs }
+    }
+
+    /// Where a shard begins.
+    pub(crate) const fn start(created_secs: u64, shard: PartitionId) -> Self {
+        Self { created_secs, shard, index: 0, time_secs: created_secs }
+    }
+
+    /// Where a sealed shard ends.
+    pub(crate) const fn end(created_secs: u64, shard: PartitionId) -> Self {
+        Self { created_secs, shard, index: INDEX_END, time_secs: created_secs }
+    }
+
+    /// The place that it names.
+    pub(crate) fn place(self) -> Place {
+        match self.index {
+            0 => Place::Start,
+            INDEX_END => Place::End,
+            index => Place::At(Offset(i64::try_from(index - 1).unwrap_or(i64::MAX))),
+        }
+    }
+
+    /// Reads a number as clients send it; `None` for one that is none of ours.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let mut number = Wide::default();
+        if text.is_empty() || text.len() > 57 || (text.len() > 1 && text.starts_with('0')) {
+            return None;
+        }
+        for digit in text.bytes() {
+            number.times_plus(10, u64::from(char::from(digit).to_digit(10)?))?;
+        }
+        let mut take = |bits: u32| number.take_low(bits);
+        let version = take(4);
+        let shard = take(32);
+        let time_secs = take(36);
+        let middle = take(8);
+        let index = take(64);
+        let nibble = take(4);
+        let created_secs = take(36);
+        let first = take(4);
+        let rest = take(64);
+        let ours = version == 2 && first == 2 && rest == 0 && middle == 0;
+        if !ours || index > INDEX_END || shard & 0xf != nibble {
+            return None;
+        }
+        let shard = PartitionId(i32::try_from(shard).ok()?);
+        Some(Self { created_secs, shard, index, time_secs })
+    }
+}
+
+impl std::fmt::Display for SequenceNumber {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let shard = u64::from(self.shard.get().cast_unsigned());
+        let mut number = Wide::default();
+        for (value, bits) in [
+            (2, 4),
+            (self.created_secs.min(SECS_MAX), 36),
+            (shard & 0xf, 4),
+            (self.index, 64),
+            (0, 8),
+            (self.time_secs.min(SECS_MAX), 36),
+            (shard, 32),
+            (2, 4),
+        ] {
+            number.append_low(value, bits);
+        }
+        f.write_str(&number.decimal())
+    }
+}
+
+/// 256 bits, the lowest 32 first: enough for the 188 of a number.
+#[derive(Clone, Copy, Debug, Default)]
+struct Wide([u32; 8]);
+
+impl Wide {
+    /// Multiplies and adds; `None` where that overflows.
+    fn times_plus(&mut self, factor: u64, more: u64) -> Option<()> {
+        let mut carry = more;
+        for part in &mut self.0 {
+            let value = u64::from(*part) * factor + carry;
+            *part = low(value);
+            carry = value >> 32;
+        }
+        (carry == 0).then_some(())
+    }
+
+    /// Shifts up by `bits` (≤64) and puts `value` there.
+    fn append_low(&mut self, value: u64, bits: u32) {
+        for bit in (0..bits).rev() {
+            let mut carry = u32::from((value >> bit) & 1 == 1);
+            for part in &mut self.0 {
+                let next = *part >> 31;
+                *part = (*part << 1) | carry;
+                carry = next;
+            }
+        }
+    }
+
+    /// Shifts down by `bits` (≤64), and returns what fell out.
+    fn take_low(&mut self, bits: u32) -> u64 {
+        let [a, b, ..] = self.0;
+        let low = u64::from(a) | (u64::from(b) << 32);
+        let taken = if bits == 64 { low } else { low & ((1 << bits) - 1) };
+        for _ in 0..bits {
+            let mut carry = 0;
+            for part in self.0.iter_mut().rev() {
+                let next = *part << 31;
+                *part = (*part >> 1) | carry;
+                carry = next;
+            }
+        }
+        taken
+    }
+
+    fn decimal(mut self) -> String {
+        let mut groups = Vec::new();
+        while self.0.iter().any(|part| *part != 0) {
+            let mut rest = 0u64;
+            for part in self.0.iter_mut().rev() {
+                let value = (rest << 32) | u64::from(*part);
+                *part = low(value / 1_000_000_000);
+                rest = value % 1_000_000_000;
+            }
+            groups.push(rest);
+        }
+        let mut text = groups.pop().unwrap_or(0).to_string();
+        for group in groups.iter().rev() {
+            text.push_str(&format!("{group:09}"));
+        }
+        text
+    }
+}
+
+/// The low half.
+fn low(value: u64) -> u32 {
+    u32::try_from(value & u64::from(u32::MAX)).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn number(created: u64, shard: i32, offset: i64, at: i64) -> SequenceNumber {
+        SequenceNumber::of_record(created, PartitionId(shard), Offset(offset), Timestamp(at))
+    }
+
+    #[test]
+    fn a_number_has_56_digits_as_aws_makes_them() {
+        let number = number(1_700_000_000, 0, 0, 1_700_000_001_000);
+        // 2 06553f100 0 0000000000000001 00 06553f101 00000000 2
+        assert_eq!(number.to_string(), "49646437577108476416916876405827138351405044374169452546");
+        assert_eq!(number.to_string().len(), 56);
+    }
+
+    #[test]
+    fn ends_are_no_records() {
+        let start = SequenceNumber::start(5, PartitionId(3));
+        let end = SequenceNumber::end(5, PartitionId(3));
+        assert_eq!(SequenceNumber::parse(&start.to_string()).unwrap().place(), Place::Start);
+        assert_eq!(SequenceNumber::parse(&end.to_string()).unwrap().place(), Place::End);
+    }
+
+    #[test]
+    fn what_is_no_number_of_ours_is_refused() {
+        for text in ["", "0", "1", "-1", "x", "049", &"9".repeat(56), &"9".repeat(129)] {
+            assert_eq!(SequenceNumber::parse(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn numbers_read_back_and_rise(
+            created in 1u64 << 30..1 << 34, shard in 0..i32::MAX,
+            offset in 0..i64::MAX - 2, at in 0i64..1 << 44, later in 0i64..1 << 44,
+        ) {
+            let this = number(created, shard, offset, at);
+            let text = this.to_string();
+            prop_assert_eq!(text.len(), 56);
+            prop_assert_eq!(SequenceNumber::parse(&text), Some(this));
+            prop_assert_eq!(this.place(), Place::At(Offset(offset)));
+            prop_assert!(text < number(created, shard, offset + 1, later).to_string());
+            let child = number(created + 1, shard / 2, 0, later).to_string();
+            prop_assert!(text < child, "a child's come after");
+            prop_assert!(SequenceNumber::start(created, PartitionId(shard)).to_string() < text);
+            prop_assert!(text < SequenceNumber::end(created, PartitionId(shard)).to_string());
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in "[0-9]{0,60}") {
+            if let Some(number) = SequenceNumber::parse(&text) {
+                prop_assert_eq!(number.to_string(), text);
+            }
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Shards: their names, and how they are described.
+//!
+//! Invariant: a shard that is sealed and has lost its last record to retention
+//! is not shown any more; its partition stays.
+
+use std::sync::Arc;
+
+use millrace_broker::Topic;
+use millrace_broker::ranges::{HashRange, PartitionRange, RangeMap, RangeState};
+use millrace_types::PartitionId;
+
+use crate::error::Error;
+use crate::sequence::SequenceNumber;
+use crate::value::{Members, Value};
+
+/// The name of a shard.
+pub(crate) fn name(id: PartitionId) -> String {
+    format!("shardId-{:012}", id.get())
+}
+
+/// The shard of a name, as AWS writes it or as its number alone.
+pub(crate) fn parse(name: &str) -> Option<PartitionId> {
+    let digits = name.strip_prefix("shardId-").unwrap_or(name);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse().ok().map(PartitionId)
+}
+
+/// The shards of one topic at one moment.
+pub(crate) struct Shards {
+    topic: Arc<Topic>,
+    map: Arc<RangeMap>,
+}
+
+impl Shards {
+    pub(crate) fn of(topic: &Arc<Topic>) -> Self {
+        Self { topic: Arc::clone(topic), map: topic.ranges() }
+    }
+
+    pub(crate) fn map(&self) -> &RangeMap {
+        &self.map
+    }
+
+    /// The shard of a name, with what is known of it, if it is shown.
+    pub(crate) fn find(
+        &self,
+        name: &str,
+        account: &str,
+    ) -> Result<(PartitionId, &PartitionRange), Error> {
+        let found = parse(name).and_then(|id| Some((id, self.map.get(id)?)));
+        found.filter(|(id, of)| self.is_shown(*id, of)).ok_or_else(|| {
+            Error::not_found(format!(
+                "Could not find shard {name} in stream {} under account {account}.",
+                self.topic.name()
+            ))
+        })
+    }
+
+    /// Shards that are shown, in order.
+    pub(crate) fn shown(&self) -> impl Iterator<Item = (PartitionId, &PartitionRange)> {
+        self.map.iter().filter(|(id, of)| self.is_shown(*id, of))
+    }
+
+    fn is_shown(&self, id: PartitionId, of: &PartitionRange) -> bool {
+        let Some(partition) = self.topic.partition(id) else { return false };
+        match of.state {
+            RangeState::Open => true,
+            RangeState::Sealed { end } => partition.offsets().log_start < end,
+        }
+    }
+
+    /// The children of a shard that has ended, as readers at its end are told.
+    pub(crate) fn children(&self, id: PartitionId) -> Value<'static> {
+        let child = |(id, of): (PartitionId, &PartitionRange)| {
+            let parents = of.parents.iter().map(|id| Value::text(name(*id)));
+            Members::new()
+                .text("ShardId", name(id))
+                .with("ParentShards", Value::List(parents.collect()))
+                .with("HashKeyRange", range(of.range))
+                .done()
+        };
+        Value::List(self.map.children(id).map(child).collect())
+    }
+}
+
+/// A shard as lists and descriptions have it.
+pub(crate) fn describe(id: PartitionId, of: &PartitionRange) -> Value<'static> {
+    let parent = |n: usize| of.parents.get(n).map(|id| Value::text(name(*id)));
+    let start = SequenceNumber::start(of.created_secs, id).to_string();
+    let end = match of.state {
+        RangeState::Open => None,
+        RangeState::Sealed { .. } => Some(SequenceNumber::end(of.created_secs, id).to_string()),
+    };
+    let numbers = Members::new()
+        .text("StartingSequenceNumber", start)
+        .maybe("EndingSequenceNumber", end.map(Value::text));
+    Members::new()
+        .text("ShardId", name(id))
+        .maybe("ParentShardId", parent(0))
+        .maybe("AdjacentParentShardId", parent(1))
+        .with("HashKeyRange", range(of.range))
+        .with("SequenceNumberRange", numbers.done())
+        .done()
+}
+
+fn range(of: HashRange) -> Value<'static> {
+    Members::new()
+        .text("StartingHashKey", of.first.to_string())
+        .text("EndingHashKey", of.last.to_string())
+        .done()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_as_they_are_written() {
+        assert_eq!(name(PartitionId(7)), "shardId-000000000007");
+        assert_eq!(parse(&name(PartitionId(7))), Some(PartitionId(7)));
+        assert_eq!(parse("7"), Some(PartitionId(7)));
+        for name in ["", "shardId-", "shardId--1", "shard-1", "shardId-99999999999", "+1"] {
+            assert_eq!(parse(name), None, "{name}");
+        }
+    }
+}

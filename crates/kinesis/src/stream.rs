@@ -1,0 +1,184 @@
+//! What AWS knows of a stream and the log does not: an attribute of the topic,
+//! as JSON, so that a topic made by Kafka's clients is a stream with the
+//! defaults, and what is set stays over restarts.
+//!
+//! Invariant: [`StreamState`] changes only by [`crate::call::Call::change`],
+//! one change at a time. What the topic says itself (retention, shards) is not
+//! repeated here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use millrace_broker::{Attribute, Topic};
+use serde::{Deserialize, Serialize};
+
+/// The attribute's name, and that of what is kept for the whole server.
+pub(crate) const KEEPER: &str = "kinesis";
+
+/// Longest name of a stream: topics with longer ones are Kafka's alone.
+pub(crate) const NAME_MAX: usize = 128;
+/// Largest record of a stream where nothing else was said.
+pub(crate) const RECORD_KIB_DEFAULT: u32 = 1024;
+/// Tags that one resource may have.
+pub(crate) const TAGS_MAX: usize = 50;
+/// A retention without an end is shown as this, and the longest.
+pub(crate) const RETENTION_HOURS_MAX: u64 = 8760;
+/// The shortest retention that can be asked for.
+pub(crate) const RETENTION_HOURS_MIN: u64 = 24;
+
+const HOUR_MS: u64 = 3_600_000;
+
+/// Who decides on the number of shards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(crate) enum Mode {
+    /// The user.
+    #[default]
+    Provisioned,
+    /// The service.
+    OnDemand,
+}
+
+impl Mode {
+    pub(crate) fn parse(text: &str) -> Self {
+        if text == "ON_DEMAND" { Self::OnDemand } else { Self::Provisioned }
+    }
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Provisioned => "PROVISIONED",
+            Self::OnDemand => "ON_DEMAND",
+        }
+    }
+}
+
+/// What is kept of a stream. A member that is new has a default, so that what
+/// an older version stored reads.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct StreamState {
+    pub(crate) mode: Mode,
+    pub(crate) tags: BTreeMap<String, String>,
+    /// Shard-level metrics that were enabled.
+    pub(crate) monitoring: BTreeSet<String>,
+    /// Resource policies, by ARN.
+    pub(crate) policies: BTreeMap<String, String>,
+    /// Registered consumers, by name.
+    pub(crate) consumers: BTreeMap<String, Consumer>,
+    pub(crate) warm_throughput_mibps: Option<u32>,
+    pub(crate) max_record_kib: Option<u32>,
+    /// `AUTO` or `USER_PARTITION_KEY`, where it was said.
+    pub(crate) distribution: Option<String>,
+}
+
+/// A registered consumer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Consumer {
+    /// When it was registered, in milliseconds since 1970.
+    pub(crate) created_ms: i64,
+    pub(crate) tags: BTreeMap<String, String>,
+}
+
+impl StreamState {
+    /// What stands in `attribute`.
+    pub(crate) fn of(attribute: Option<&Attribute>) -> Arc<Self> {
+        let parse = |text: &str| {
+            serde_json::from_str(text).unwrap_or_else(|error| {
+                tracing::error!(%error, "the stored state of a stream is malformed: defaults hold");
+                Self::default()
+            })
+        };
+        attribute.map_or_else(Default::default, |attribute| attribute.parsed(parse))
+    }
+
+    /// The text to be stored.
+    pub(crate) fn encode(&self) -> Option<String> {
+        if *self == Self::default() {
+            return None;
+        }
+        serde_json::to_string(self).ok()
+    }
+
+    /// Bytes that one record may have.
+    pub(crate) fn record_bytes_max(&self) -> usize {
+        let kib = self.max_record_kib.unwrap_or(RECORD_KIB_DEFAULT);
+        usize::try_from(kib).unwrap_or(usize::MAX).saturating_mul(1024)
+    }
+}
+
+/// A stream: its topic, and what is kept of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Stream {
+    pub(crate) topic: Arc<Topic>,
+    pub(crate) state: Arc<StreamState>,
+}
+
+impl Stream {
+    /// The stream that `topic` is; none where its name is too long for one.
+    pub(crate) fn of(topic: Arc<Topic>) -> Option<Self> {
+        if topic.name().as_str().len() > NAME_MAX {
+            return None;
+        }
+        let state = StreamState::of(topic.attribute(KEEPER).as_deref());
+        Some(Self { topic, state })
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.topic.name().as_str()
+    }
+
+    /// Hours for which records are kept, rounded up.
+    pub(crate) fn retention_hours(&self) -> u64 {
+        let ms = self.topic.config().retention_ms;
+        ms.map_or(RETENTION_HOURS_MAX, |ms| ms.div_ceil(HOUR_MS)).min(RETENTION_HOURS_MAX)
+    }
+
+    /// The stream's id, which names it for ever.
+    pub(crate) fn id(&self) -> String {
+        id_of(self.topic.id)
+    }
+}
+
+/// `retention.ms` of so many hours.
+pub(crate) fn retention_ms(hours: u64) -> String {
+    hours.saturating_mul(HOUR_MS).to_string()
+}
+
+/// The form in which AWS shows ids of streams: 20 letters or digits, a hyphen
+/// and 3. It holds all but 9 bits of a topic's random id.
+pub(crate) fn id_of(topic: millrace_types::TopicId) -> String {
+    const ALPHABET: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+    let mut bits = u128::from_be_bytes(topic.0);
+    let mut text = String::with_capacity(24);
+    for n in 0..23 {
+        if n == 20 {
+            text.push('-');
+        }
+        let digit = usize::try_from(bits % 36).unwrap_or(0);
+        text.push(char::from(ALPHABET.get(digit).copied().unwrap_or(b'0')));
+        bits /= 36;
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_older_version_stored_reads() {
+        let attribute: StreamState = serde_json::from_str(r#"{"mode": "ON_DEMAND"}"#).unwrap();
+        assert_eq!(attribute, StreamState { mode: Mode::OnDemand, ..StreamState::default() });
+        assert_eq!(StreamState::default().encode(), None, "a topic of Kafka's keeps nothing");
+        let again = serde_json::from_str(&attribute.encode().unwrap()).unwrap();
+        assert_eq!(attribute, again);
+    }
+
+    #[test]
+    fn ids_have_the_form_of_the_model() {
+        let id = id_of(millrace_types::TopicId([0xab; 16]));
+        let pattern = regex_lite::Regex::new("^[a-z0-9]{20}-[a-z0-9]{3}$").unwrap();
+        assert!(pattern.is_match(&id), "{id}");
+    }
+}

@@ -1,0 +1,130 @@
+//! CBOR 1.1 of AWS: blobs as they are, times in whole milliseconds under the
+//! tag for times. Maps, lists and texts of unknown length are read; those of
+//! answers say theirs.
+
+use std::{borrow::Cow, cell::Cell};
+
+use minicbor::{
+    Decoder, Encoder,
+    data::{IanaTag, Tag, Type},
+    encode::write::Write,
+};
+
+use super::{Budget, Malformed, NODES_MAX, Value};
+
+/// Decodes one value, and nothing behind it.
+pub(crate) fn decode(bytes: &[u8]) -> Result<Value<'_>, Malformed> {
+    let nodes = Cell::new(NODES_MAX);
+    let mut from = Decoder::new(bytes);
+    let value = value(&mut from, Budget::new(&nodes))?;
+    if from.position() == bytes.len() { Ok(value) } else { Err(Malformed) }
+}
+
+fn value<'a>(from: &mut Decoder<'a>, budget: Budget<'_>) -> Result<Value<'a>, Malformed> {
+    budget.node()?;
+    let malformed = |_| Malformed;
+    Ok(match from.datatype().map_err(malformed)? {
+        Type::Null => from.null().map(|()| Value::Null).map_err(malformed)?,
+        Type::Undefined => from.undefined().map(|()| Value::Null).map_err(malformed)?,
+        Type::Bool => Value::Bool(from.bool().map_err(malformed)?),
+        Type::F16 => Value::Float(from.f16().map_err(malformed)?.into()),
+        Type::F32 => Value::Float(from.f32().map_err(malformed)?.into()),
+        Type::F64 => Value::Float(from.f64().map_err(malformed)?),
+        Type::U8 | Type::U16 | Type::U32 | Type::U64 => {
+            Value::Int(i64::try_from(from.u64().map_err(malformed)?).unwrap_or(i64::MAX))
+        }
+        Type::I8 | Type::I16 | Type::I32 | Type::I64 => Value::Int(from.i64().map_err(malformed)?),
+        Type::Int => {
+            let number = i128::from(from.int().map_err(malformed)?);
+            Value::Int(i64::try_from(number).unwrap_or(i64::MIN))
+        }
+        Type::String => Value::Text(Cow::Borrowed(from.str().map_err(malformed)?)),
+        Type::StringIndef => {
+            let parts: Result<String, _> = from.str_iter().map_err(malformed)?.collect();
+            Value::Text(Cow::Owned(parts.map_err(malformed)?))
+        }
+        Type::Bytes => Value::Blob(Cow::Borrowed(from.bytes().map_err(malformed)?)),
+        Type::BytesIndef => {
+            let mut whole = Vec::new();
+            for part in from.bytes_iter().map_err(malformed)? {
+                whole.extend_from_slice(part.map_err(malformed)?);
+            }
+            Value::Blob(Cow::Owned(whole))
+        }
+        Type::Array | Type::ArrayIndef => {
+            let below = budget.deeper()?;
+            let len = from.array().map_err(malformed)?;
+            let mut items = Vec::new();
+            while goes_on(from, len, items.len())? {
+                items.push(value(from, below)?);
+            }
+            Value::List(items)
+        }
+        Type::Map | Type::MapIndef => {
+            let below = budget.deeper()?;
+            let len = from.map().map_err(malformed)?;
+            let mut members = Vec::new();
+            while goes_on(from, len, members.len())? {
+                let Value::Text(name) = value(from, below)? else { return Err(Malformed) };
+                members.push((name, value(from, below)?));
+            }
+            Value::Map(members)
+        }
+        // Which kind of time or number it is, the model knows.
+        Type::Tag => {
+            from.tag().map_err(malformed)?;
+            value(from, budget.deeper()?)?
+        }
+        Type::Simple | Type::Break | Type::Unknown(_) => return Err(Malformed),
+    })
+}
+
+/// Whether another item follows; passes over the end of one without a length.
+fn goes_on(from: &mut Decoder<'_>, len: Option<u64>, read: usize) -> Result<bool, Malformed> {
+    match len {
+        Some(len) => Ok(u64::try_from(read).is_ok_and(|read| read < len)),
+        None if from.datatype().map_err(|_| Malformed)? == Type::Break => {
+            from.set_position(from.position() + 1);
+            Ok(false)
+        }
+        None => Ok(true),
+    }
+}
+
+/// Encodes `value` behind what `out` has.
+pub(crate) fn encode(value: &Value<'_>, out: &mut Vec<u8>) {
+    // Writing to memory does not fail.
+    encode_with(value, &mut Encoder::new(out)).ok();
+}
+
+fn encode_with<W: Write>(
+    value: &Value<'_>,
+    to: &mut Encoder<W>,
+) -> Result<(), minicbor::encode::Error<W::Error>> {
+    match value {
+        Value::Null => to.null()?,
+        Value::Bool(value) => to.bool(*value)?,
+        Value::Int(value) => to.i64(*value)?,
+        Value::Float(value) => to.f64(*value)?,
+        Value::Text(text) => to.str(text)?,
+        Value::Blob(bytes) => to.bytes(bytes)?,
+        Value::Shared(bytes) => to.bytes(bytes)?,
+        Value::Time(time) => to.tag(Tag::from(IanaTag::Timestamp))?.i64(time.get())?,
+        Value::List(items) => {
+            to.array(items.len() as u64)?;
+            for item in items {
+                encode_with(item, to)?;
+            }
+            to
+        }
+        Value::Map(members) => {
+            to.map(members.len() as u64)?;
+            for (name, member) in members {
+                to.str(name)?;
+                encode_with(member, to)?;
+            }
+            to
+        }
+    };
+    Ok(())
+}
