@@ -61,20 +61,30 @@ impl BatchBuilder {
         let at = self.base_timestamp.plus_ms(timestamp_delta);
         self.max_timestamp = if self.count == 0 { at } else { self.max_timestamp.max(at) };
 
-        let mut body =
-            Vec::with_capacity(32 + key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len));
-        body.push(0); // attributes of a record: none exist
-        varint(&mut body, timestamp_delta);
-        varint(&mut body, i64::from(self.count));
-        field(&mut body, key);
-        field(&mut body, value);
-        varint(&mut body, length(headers.len()));
+        // The length stands first: counted before, so that nothing is moved.
+        let count = i64::from(self.count);
+        let of_headers: usize =
+            headers.iter().map(|h| field_len(Some(h.key)) + field_len(h.value)).sum();
+        let len = 1
+            + varint_len(timestamp_delta)
+            + varint_len(count)
+            + field_len(key)
+            + field_len(value)
+            + varint_len(length(headers.len()))
+            + of_headers;
+        let out = &mut self.out;
+        out.reserve(len + varint_len(length(len)));
+        varint(out, length(len));
+        out.push(0); // attributes of a record: none exist
+        varint(out, timestamp_delta);
+        varint(out, count);
+        field(out, key);
+        field(out, value);
+        varint(out, length(headers.len()));
         for header in headers {
-            field(&mut body, Some(header.key));
-            field(&mut body, header.value);
+            field(out, Some(header.key));
+            field(out, header.value);
         }
-        varint(&mut self.out, length(body.len()));
-        self.out.extend_from_slice(&body);
         self.count = next;
         self
     }
@@ -136,8 +146,21 @@ fn field(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
     }
 }
 
+/// Bytes that [`field`] takes.
+fn field_len(bytes: Option<&[u8]>) -> usize {
+    bytes.map_or(1, |bytes| varint_len(length(bytes.len())) + bytes.len())
+}
+
 fn length(len: usize) -> i64 {
     i64::try_from(len).unwrap_or(i64::MAX)
+}
+
+/// Bytes that [`varint`] takes.
+fn varint_len(value: i64) -> usize {
+    let zigzag = ((value << 1) ^ (value >> 63)).cast_unsigned();
+    // Seven bits a byte, and one byte for none.
+    let bits = u64::BITS - (zigzag | 1).leading_zeros();
+    usize::try_from(bits.div_ceil(7)).unwrap_or(10)
 }
 
 /// A zigzag variable-length integer, as records use for every number.

@@ -39,6 +39,23 @@ fn own(record: &Record<'_>) -> Owned {
     )
 }
 
+#[test]
+fn fields_of_every_length_are_read() {
+    let lengths = [0, 1, 63, 64, 8191, 8192, 1 << 20];
+    let record = |len: usize| {
+        let bytes = || vec![7; len];
+        (0, Some(bytes()), Some(bytes()), vec![(bytes(), Some(bytes())), (bytes(), None)])
+    };
+    let mut all: Vec<Owned> = lengths.into_iter().map(record).collect();
+    all.push((i64::MAX, None, None, Vec::new()));
+    all.push((i64::MIN, None, None, Vec::new()));
+    let batch = build(&all);
+    let header = check(&batch).unwrap();
+    let body = body(&header, &batch, 8 << 20).unwrap();
+    let found: Vec<_> = super::records(&header, &body).map(|it| own(&it.unwrap())).collect();
+    assert_eq!(found, all);
+}
+
 proptest! {
     #[test]
     fn what_was_built_is_read(records in any_records()) {
