@@ -14,8 +14,8 @@ use crate::actions::{self, Answer};
 use crate::call::Call;
 use crate::error::{Code, Error};
 use crate::http::{
-    Body, BodyError, ContentType, Memory, ReadBody, RequestId, content_type, encode, named,
-    read_body, respond, respond_error, respond_xml,
+    Body, BodyError, ContentType, Memory, ReadBody, RequestId, RequestIds, content_type, encode,
+    named, read_body, respond, respond_error, respond_xml,
 };
 use crate::keys::hex;
 use crate::model::{Encoding, Model, conform, validate};
@@ -66,6 +66,7 @@ pub struct Front {
     brokers: Brokers,
     requests: Memory,
     answers: Memory,
+    ids: RequestIds,
 }
 
 /// Under this name the key of tokens is kept.
@@ -91,6 +92,7 @@ impl Front {
             tokens: TokenKey::new(key.as_bytes()),
             requests: Memory::new(settings.memory_bytes / 2),
             answers: Memory::new(settings.memory_bytes / 2),
+            ids: RequestIds::new(|| broker.env().random_u64()),
             settings,
             brokers,
         }))
@@ -102,7 +104,7 @@ impl Front {
         B: HttpBody<Data = Bytes>,
     {
         let broker = (self.brokers)();
-        let id = RequestId::new(|| broker.env().random_u64());
+        let id = self.ids.next();
         let (head, body) = request.into_parts();
         let target = target(&head.headers);
         if head.method != Method::POST {

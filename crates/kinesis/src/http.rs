@@ -9,6 +9,7 @@ use std::convert::Infallible;
 use std::io::Read as _;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use http::{HeaderValue, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
+use sha2::{Digest as _, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::{Code, Error};
@@ -173,10 +175,43 @@ pub(crate) struct RequestId {
     extended: String,
 }
 
-impl RequestId {
-    /// From 128 random bits each.
+/// Makes ids that nobody else has, without asking the system for randomness
+/// each time: digests of a secret and a count.
+#[derive(Debug)]
+pub(crate) struct RequestIds {
+    seed: [u8; 16],
+    count: AtomicU64,
+}
+
+impl RequestIds {
+    /// Of 128 random bits.
     pub(crate) fn new(random: impl Fn() -> u64) -> Self {
-        let (a, b) = (random(), random());
+        let seed = (u128::from(random()) << 64) | u128::from(random());
+        Self { seed: seed.to_be_bytes(), count: AtomicU64::new(0) }
+    }
+
+    /// The next ones.
+    pub(crate) fn next(&self) -> RequestId {
+        let count = self.count.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        let digest = |more: u8| -> [u8; 32] {
+            Sha256::new()
+                .chain_update(self.seed)
+                .chain_update(count)
+                .chain_update([more])
+                .finalize()
+                .into()
+        };
+        RequestId::of(&digest(0), &digest(1))
+    }
+}
+
+impl RequestId {
+    fn of(id: &[u8; 32], extended: &[u8; 32]) -> Self {
+        let half = |at: usize| {
+            let bytes = id.get(at..).and_then(|rest| rest.first_chunk::<8>());
+            u64::from_be_bytes(bytes.copied().unwrap_or_default())
+        };
+        let (a, b) = (half(0), half(8));
         let id = format!(
             "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
             a >> 32,
@@ -185,7 +220,6 @@ impl RequestId {
             (b >> 48) & 0x3fff | 0x8000,
             b & 0xffff_ffff_ffff
         );
-        let extended: Vec<u8> = (0..9).flat_map(|_| random().to_be_bytes()).collect();
         let extended = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, extended);
         Self { id, extended }
     }
