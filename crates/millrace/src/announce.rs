@@ -53,7 +53,8 @@ impl Announcement<'_> {
             };
             text.push_str(&format!("  Kafka  {advertised}{name}{bound}\n"));
         }
-        text.push_str(&format!("  HTTP   http://{}/metrics\nStop it with Ctrl-C.\n", self.http));
+        text.push_str(&format!("  HTTP   http://{} (Kinesis, /metrics)\n", self.http));
+        text.push_str("Stop it with Ctrl-C.\n");
         text
     }
 }
@@ -75,7 +76,7 @@ mod tests {
     fn one_plain_listener() {
         let expected = format!(
             "Millrace {} is serving.\n  data   /data (direct I/O)\n  Kafka  127.0.0.1:9092\n  HTTP   \
-             http://127.0.0.1:8080/metrics\nStop it with Ctrl-C.\n",
+             http://127.0.0.1:8080 (Kinesis, /metrics)\nStop it with Ctrl-C.\n",
             env!("CARGO_PKG_VERSION")
         );
         assert_eq!(text("127.0.0.1:0", &DirectIo::Works), expected);
