@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use millrace_coord::ranges::RangeMap;
 use millrace_log::partition::ProducerState;
 use millrace_store::engine;
@@ -29,7 +29,8 @@ pub struct Topic {
     pub id: TopicId,
     shared: Arc<Shared>,
     partitions: ArcSwap<Vec<Arc<Partition>>>,
-    ranges: ArcSwap<RangeMap>,
+    /// Made when it is first asked for: Kafka's topics may be many.
+    ranges: ArcSwapOption<RangeMap>,
     attributes: ArcSwap<Attributes>,
 }
 
@@ -56,7 +57,7 @@ impl Topic {
             id,
             shared,
             partitions: ArcSwap::default(),
-            ranges: ArcSwap::from_pointee(RangeMap::uniform(0, 0, false)),
+            ranges: ArcSwapOption::empty(),
             attributes: ArcSwap::from_pointee(kept.collect()),
         };
         topic.add(logs);
@@ -96,7 +97,15 @@ impl Topic {
     /// Which of its partitions take which hashes of keys.
     #[must_use]
     pub fn ranges(&self) -> Arc<RangeMap> {
-        self.ranges.load_full()
+        let partitions = self.partitions.load().len();
+        // One that was made while partitions were added is made again.
+        let current = |map: &Arc<RangeMap>| map.is_splittable() || map.len() == partitions;
+        if let Some(map) = self.ranges.load_full().filter(current) {
+            return map;
+        }
+        let map = Arc::new(self.ranges_of(partitions));
+        self.ranges.store(Some(Arc::clone(&map)));
+        map
     }
 
     /// What a front keeps with it under this name.
@@ -115,7 +124,7 @@ impl Topic {
         }
         self.attributes.store(Arc::new(attributes));
         if key == RANGES {
-            self.ranges.store(Arc::new(self.ranges_of(self.partitions().len())));
+            self.ranges.store(Some(Arc::new(self.ranges_of(self.partitions().len()))));
         }
     }
 
@@ -143,10 +152,7 @@ impl Topic {
         partitions.extend(
             logs.into_iter().map(|log| Arc::new(Partition { log, shared: self.shared.clone() })),
         );
-        let ranges = self.ranges_of(partitions.len());
-        // First what the map names.
         self.partitions.store(Arc::new(partitions));
-        self.ranges.store(Arc::new(ranges));
     }
 }
 
