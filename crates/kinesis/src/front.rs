@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body as HttpBody;
+use millrace_broker::metrics::{Metrics, NO_ERROR};
 use millrace_broker::{Broker, ChangeError};
 
 use crate::actions::{self, Answer};
@@ -18,7 +19,7 @@ use crate::http::{
     named, read_body, respond, respond_error, respond_xml,
 };
 use crate::keys::hex;
-use crate::model::{Encoding, Model, conform, validate};
+use crate::model::{Encoding, Model, ShapeId, conform, validate};
 use crate::stream::KEEPER;
 use crate::token::TokenKey;
 use crate::value::{Value, cbor, json};
@@ -67,8 +68,11 @@ pub struct Front {
     requests: Memory,
     answers: Memory,
     ids: RequestIds,
+    metrics: Arc<Metrics>,
 }
 
+/// As metrics name it.
+const FRONT: &str = "kinesis";
 /// Under this name the key of tokens is kept.
 const TOKEN_KEY: &str = "token.key";
 /// What clients call the service, before the dot of their target.
@@ -87,12 +91,14 @@ impl Front {
             Ok(kept.entry(TOKEN_KEY.to_owned()).or_insert_with(|| hex(&random)).clone())
         };
         let key = broker.change_kept(KEEPER, keep).await?;
+        let metrics = Arc::clone(broker.metrics());
         Ok(Arc::new(Self {
             model: Model::load()?,
             tokens: TokenKey::new(key.as_bytes()),
-            requests: Memory::new(settings.memory_bytes / 2),
-            answers: Memory::new(settings.memory_bytes / 2),
+            requests: Memory::new(settings.memory_bytes / 2, "kinesis_requests", &metrics),
+            answers: Memory::new(settings.memory_bytes / 2, "kinesis_answers", &metrics),
             ids: RequestIds::new(|| broker.env().random_u64()),
+            metrics,
             settings,
             brokers,
         }))
@@ -117,29 +123,35 @@ impl Front {
             };
         };
         let region = region(&head.headers).unwrap_or(&self.settings.region).to_owned();
+        let env = Arc::clone(broker.env());
         let (settings, tokens, answers) = (&self.settings, &self.tokens, &self.answers);
         let call = Call { settings, tokens, answers, broker, region };
-        let answered = self.perform(&head.headers, target, body, encoding, call, &id).await;
+        let operation = target.and_then(|name| self.model.operation(name));
+        let body = read_body(&head.headers, body, &self.requests).await;
+        let begun = env.monotonic();
+        let answered = match body {
+            Ok(body) => self.perform(operation, body, encoding, call, &id).await,
+            Err(error) => Err(error.into()),
+        };
+        let failed = answered.as_ref().err().map_or(NO_ERROR, Failed::name);
+        let took = env.monotonic().saturating_sub(begun);
+        let name = operation.map_or("unknown", |(name, _)| name);
+        self.metrics.request(FRONT, name, 0, failed, took);
         answered.unwrap_or_else(|error| match error {
             Failed::Error(error) => respond_error(&error, encoding, &id),
             Failed::TooLarge => respond(StatusCode::PAYLOAD_TOO_LARGE, None, Vec::new(), &id, None),
         })
     }
 
-    async fn perform<B>(
+    async fn perform(
         &self,
-        headers: &HeaderMap,
-        target: Option<&str>,
-        body: B,
+        operation: Option<(&'static str, ShapeId)>,
+        ReadBody { bytes, memory }: ReadBody,
         encoding: Encoding,
         call: Call<'_>,
         id: &RequestId,
-    ) -> Result<Response<Body>, Failed>
-    where
-        B: HttpBody<Data = Bytes>,
-    {
-        let ReadBody { bytes, memory } = read_body(headers, body, &self.requests).await?;
-        let Some((operation, shape)) = target.and_then(|name| self.model.operation(name)) else {
+    ) -> Result<Response<Body>, Failed> {
+        let Some((operation, shape)) = operation else {
             return Err(Error { code: Code::UnknownOperation, message: None }.into());
         };
         let decoded = match encoding {
@@ -173,6 +185,16 @@ const UNDETERMINED: &str = "Unable to determine service/operation name to be aut
 enum Failed {
     Error(Error),
     TooLarge,
+}
+
+impl Failed {
+    /// As metrics name it.
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Error(error) => error.code.name(),
+            Self::TooLarge => "RequestEntityTooLarge",
+        }
+    }
 }
 
 impl From<Error> for Failed {

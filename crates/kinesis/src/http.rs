@@ -19,6 +19,7 @@ use http::{HeaderValue, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
+use millrace_broker::metrics::{self, Counter, Metrics};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -41,23 +42,40 @@ const UNIT: usize = 1024;
 
 /// Memory for the bodies of all requests and answers.
 #[derive(Clone, Debug)]
-pub(crate) struct Memory(Arc<Semaphore>);
+pub(crate) struct Memory {
+    free: Arc<Semaphore>,
+    waits: Arc<Counter>,
+}
 
 impl Memory {
-    pub(crate) fn new(bytes: usize) -> Self {
-        Self(Arc::new(Semaphore::new((bytes / UNIT).min(Semaphore::MAX_PERMITS))))
+    /// A pool of so many bytes, named so in the metrics.
+    pub(crate) fn new(bytes: usize, name: &'static str, metrics: &Metrics) -> Self {
+        let units = (bytes / UNIT).min(Semaphore::MAX_PERMITS);
+        let free = Arc::new(Semaphore::new(units));
+        let pool = metrics::Pool { pool: name };
+        let count = |units: usize| u64::try_from(units.saturating_mul(UNIT)).unwrap_or(u64::MAX);
+        metrics.memory_limit.with(&pool).set(count(units));
+        let (used, left) = (metrics.memory_used.with(&pool), Arc::clone(&free));
+        metrics.registry().before_scrapes(move || {
+            used.set(count(units.saturating_sub(left.available_permits())));
+        });
+        Self { free, waits: metrics.memory_waits.with(&pool) }
     }
 
     /// Takes `bytes`, if nobody waits for them or holds them.
     pub(crate) fn try_take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
-        Arc::clone(&self.0).try_acquire_many_owned(units).ok()
+        Arc::clone(&self.free).try_acquire_many_owned(units).ok()
     }
 
     /// Takes `bytes`; waits while others hold them.
     pub(crate) async fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Error> {
+        if let Some(taken) = self.try_take(bytes) {
+            return Ok(taken);
+        }
+        self.waits.increment();
         let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
-        let taken = Arc::clone(&self.0).acquire_many_owned(units).await;
+        let taken = Arc::clone(&self.free).acquire_many_owned(units).await;
         taken.map_err(|_| Error::internal("The server is stopping."))
     }
 }
@@ -254,7 +272,7 @@ pub(crate) fn respond(
     // What it took to make the answer goes back but for the answer itself.
     let units = body.len().div_ceil(UNIT);
     let held = held.and_then(|mut held| held.split(units.min(held.num_permits())));
-    let body = Held { body: Full::new(Bytes::from(body)), held };
+    let body = Held { body: Full::new(Bytes::from(body)), _held: held };
     let mut response = Response::new(body.boxed_unsync());
     *response.status_mut() = status;
     if let Some(content_type) = content_type {
@@ -297,7 +315,7 @@ pub(crate) fn respond_xml(code: Code, message: Option<&str>, id: &RequestId) -> 
 /// A body with memory that is given back when it has been sent.
 struct Held {
     body: Full<Bytes>,
-    held: Option<OwnedSemaphorePermit>,
+    _held: Option<OwnedSemaphorePermit>,
 }
 
 impl HttpBody for Held {
@@ -312,8 +330,6 @@ impl HttpBody for Held {
     }
 
     fn is_end_stream(&self) -> bool {
-        // Held on to here: dropped with the body itself.
-        let _ = &self.held;
         self.body.is_end_stream()
     }
 

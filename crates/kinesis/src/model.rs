@@ -25,7 +25,7 @@ pub(crate) use validate::{one_failure, validate};
 /// The operations and the shapes of their inputs.
 #[derive(Debug)]
 pub(crate) struct Model {
-    operations: BTreeMap<String, ShapeId>,
+    operations: BTreeMap<&'static str, ShapeId>,
     shapes: Vec<Shape>,
 }
 
@@ -85,14 +85,14 @@ impl Model {
 
     /// The name of the operation, as the model keeps it, and the shape of its
     /// input.
-    pub(crate) fn operation(&self, name: &str) -> Option<(&str, ShapeId)> {
-        self.operations.get_key_value(name).map(|(name, shape)| (name.as_str(), *shape))
+    pub(crate) fn operation(&self, name: &str) -> Option<(&'static str, ShapeId)> {
+        self.operations.get_key_value(name).map(|(name, shape)| (*name, *shape))
     }
 
     /// The names of all operations.
     #[cfg(test)]
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.operations.keys().map(String::as_str)
+        self.operations.keys().copied()
     }
 
     fn shape(&self, id: ShapeId) -> Option<&Shape> {

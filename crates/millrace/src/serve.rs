@@ -130,7 +130,9 @@ async fn serve(settings: Settings) -> Result<(), ServeError> {
         kinesis: Arc::clone(&kinesis),
     };
     let router = http::router(view);
-    let http = tokio::spawn(http::server::serve(sockets.http, router, stopped(http_stopping)));
+    let stopping = stopped(http_stopping);
+    let served = http::server::serve(sockets.http, router, Arc::clone(&metrics), stopping);
+    let http = tokio::spawn(served);
 
     let config = broker_config(&settings, &dir, &bound)?;
     let front = Front::new(millrace_kafka::Settings::new(&config), Arc::clone(&metrics));

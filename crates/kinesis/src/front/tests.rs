@@ -78,6 +78,23 @@ async fn cbor_is_answered_in_cbor() {
     assert_eq!(answer.get("__type"), Some(&Value::text("ValidationException")));
 }
 
+#[tokio::test]
+async fn requests_are_counted_by_operation_and_error() {
+    let server = Server::start().await;
+    server.ok("ListStreams", json!({})).await;
+    server.refused("DescribeStream", json!({"StreamName": "none"})).await;
+    server.refused("Whatever", json!({})).await;
+    let text = server.broker.metrics().registry().render();
+    for line in [
+        r#"requests_total{front="kinesis",api="ListStreams",version="0",error="none"} 1"#,
+        r#"api="DescribeStream",version="0",error="ResourceNotFoundException"} 1"#,
+        r#"api="unknown",version="0",error="UnknownOperationException"} 1"#,
+        r#"millrace_memory_pool_used_bytes{pool="kinesis_requests"} 0"#,
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+}
+
 #[test]
 fn the_region_is_that_of_the_signature() {
     let of = |value: &str| {

@@ -27,8 +27,10 @@ pub enum ModelError {
 }
 
 #[derive(Deserialize)]
-struct Table {
-    operations: BTreeMap<String, Option<String>>,
+struct Table<'t> {
+    /// Borrowed from the table, which lasts: metrics have these names too.
+    #[serde(borrow)]
+    operations: BTreeMap<&'t str, Option<String>>,
     shapes: BTreeMap<String, Row>,
 }
 
@@ -52,7 +54,7 @@ struct Row {
 
 /// Reads the table into a model.
 pub(super) fn load() -> Result<Model, ModelError> {
-    let table: Table = serde_json::from_str(TABLE)?;
+    let table: Table<'static> = serde_json::from_str(TABLE)?;
     let ids: BTreeMap<&str, ShapeId> =
         table.shapes.keys().enumerate().map(|(n, name)| (name.as_str(), ShapeId(n))).collect();
     let find =
@@ -60,8 +62,8 @@ pub(super) fn load() -> Result<Model, ModelError> {
     let shapes = table.shapes.iter().map(|(name, row)| shape(name, row, find));
     let shapes = shapes.collect::<Result<Vec<_>, _>>()?;
     let operations = table.operations.iter().map(|(name, input)| {
-        let input = input.as_deref().ok_or_else(|| ModelError::Missing(name.clone()))?;
-        Ok((name.clone(), find(input)?))
+        let input = input.as_deref().ok_or_else(|| ModelError::Missing((*name).to_owned()))?;
+        Ok((*name, find(input)?))
     });
     Ok(Model { operations: operations.collect::<Result<_, ModelError>>()?, shapes })
 }

@@ -12,6 +12,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use millrace_broker::metrics::{Front, Metrics};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -42,8 +43,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
+    metrics: Arc<Metrics>,
     stopped: impl Future<Output = ()>,
 ) {
+    let front = Front { front: "http" };
+    let opened = metrics.connections_opened.with(&front);
+    let open = metrics.connections.with(&front);
     let graceful = GracefulShutdown::new();
     let builder = Arc::new(builder());
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -58,10 +63,14 @@ pub(crate) async fn serve(
         let service = TowerToHyperService::new(router.clone());
         let connection = builder.serve_connection(io, service).into_owned();
         let connection = graceful.watch(connection);
+        opened.increment();
+        open.add(1);
+        let open = Arc::clone(&open);
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "an HTTP connection ended early");
             }
+            open.add(-1);
             drop(held);
         });
     }

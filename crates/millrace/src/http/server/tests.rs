@@ -11,7 +11,7 @@ async fn echo() -> (std::net::SocketAddr, oneshot::Sender<()>, tokio::task::Join
     let router = Router::new().route("/", post(async |body: String| body));
     let (stop, stopped) = oneshot::channel::<()>();
     let stopped = async { stopped.await.unwrap_or_default() };
-    (at, stop, tokio::spawn(serve(listener, router, stopped)))
+    (at, stop, tokio::spawn(serve(listener, router, Arc::default(), stopped)))
 }
 
 #[tokio::test]
