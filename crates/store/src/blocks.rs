@@ -75,8 +75,25 @@ struct State {
     /// Memory without a user. The most recently freed is taken first: its
     /// cache lines and page table entries are the warmest.
     idle: Vec<Memory>,
+    /// Memory that was never used.
+    fresh: Vec<Memory>,
     /// Blocks in somebody's hands.
     in_use: usize,
+}
+
+impl State {
+    /// Memory for one more user, of `most`.
+    fn take(&mut self, most: usize) -> Option<Memory> {
+        if self.in_use == most {
+            return None;
+        }
+        if self.idle.is_empty() && self.fresh.is_empty() {
+            self.fresh = Memory::allocate();
+        }
+        let memory = self.idle.pop().or_else(|| self.fresh.pop())?;
+        self.in_use += 1;
+        Some(memory)
+    }
 }
 
 /// What a pool holds, in bytes.
@@ -148,18 +165,7 @@ impl BlockPool {
     /// capacity is in use, or the machine has no memory left.
     #[must_use]
     pub fn take(&self) -> Option<BlockWriter> {
-        let recycled = {
-            let mut state = self.shared.state.lock();
-            if state.in_use == self.shared.blocks_max {
-                return None;
-            }
-            state.in_use += 1;
-            state.idle.pop()
-        };
-        let Some(memory) = recycled.or_else(Memory::allocate) else {
-            self.shared.state.lock().in_use -= 1;
-            return None;
-        };
+        let memory = self.shared.state.lock().take(self.shared.blocks_max)?;
         let inner = Inner {
             memory: ManuallyDrop::new(memory),
             published: AtomicUsize::new(0),
@@ -168,19 +174,6 @@ impl BlockPool {
             pool: Arc::clone(&self.shared),
         };
         Some(BlockWriter { inner: Arc::new(inner), published: 0, filled: 0 })
-    }
-
-    /// Gives idle memory beyond `idle_max` bytes back to the operating
-    /// system; returns how many bytes went.
-    pub fn shrink(&self, idle_max: usize) -> usize {
-        let surplus = {
-            let mut state = self.shared.state.lock();
-            let keep = state.idle.len().min(idle_max / BLOCK_BYTES);
-            // The coldest go.
-            let surplus = state.idle.len() - keep;
-            state.idle.drain(..surplus).collect::<Vec<_>>()
-        };
-        surplus.len() * BLOCK_BYTES
     }
 
     /// What it holds at this moment.
