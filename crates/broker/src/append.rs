@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use millrace_log::batch::{self, BatchHeader, Compression};
-use millrace_store::engine::{Class, Ended};
+use millrace_log::batch::{self, BatchBuilder, BatchHeader, Compression};
+use millrace_store::engine::{self, Class, Ended};
 use millrace_types::{Lsn, Offset, Timestamp};
 
 use crate::{
-    AppendError, Broker, Partition, config::TimestampKind, metrics::Reason,
+    AppendError, Broker, NewRecord, Partition, config::TimestampKind, metrics::Reason,
     validate::check_timestamp,
 };
 
@@ -33,7 +33,16 @@ pub struct Appended {
     pub lsn: Lsn,
 }
 
-impl Broker {
+/// Appends that belong together, such as those of one request: they are
+/// committed together unless they are large, and no sooner than this is dropped
+/// or a commit is due.
+#[must_use = "appends are made through it"]
+pub struct Appends<'a> {
+    broker: &'a Broker,
+    log: engine::Appends<'a>,
+}
+
+impl Appends<'_> {
     /// Appends one batch to `partition`. Returns as soon as its offset is
     /// known; waits only while the log is behind, or while a large batch is
     /// decoded.
@@ -51,9 +60,30 @@ impl Broker {
         appended
     }
 
-    pub(crate) fn count_refusal(&self, appended: &Result<Appended, AppendError>) {
+    /// Appends `records` to `partition` as one batch, whatever its size: who
+    /// calls bounds it. Returns as [`Self::append`].
+    ///
+    /// # Errors
+    /// See [`AppendError`]; nothing was appended then.
+    pub async fn append_records(
+        &self,
+        partition: &Arc<Partition>,
+        records: &[NewRecord<'_>],
+    ) -> Result<Appended, AppendError> {
+        let mut builder = BatchBuilder::new(self.broker.env().wall());
+        for record in records {
+            builder.record(0, record.key, record.value, record.headers);
+        }
+        let batch = builder.build();
+        let header = BatchHeader::parse(&batch)?;
+        let appended = self.append_checked(partition, &header, &batch).await;
+        self.count_refusal(&appended);
+        appended
+    }
+
+    fn count_refusal(&self, appended: &Result<Appended, AppendError>) {
         if let Err(error) = appended {
-            self.metrics.batches_refused.with(&Reason { reason: error.name() }).increment();
+            self.broker.metrics.batches_refused.with(&Reason { reason: error.name() }).increment();
         }
     }
 
@@ -79,7 +109,7 @@ impl Broker {
     }
 
     /// Appends a well-formed batch, with the checks that its topic asks for.
-    pub(crate) async fn append_checked(
+    async fn append_checked(
         &self,
         partition: &Arc<Partition>,
         header: &BatchHeader,
@@ -88,17 +118,18 @@ impl Broker {
         let config = partition.config();
         let stamp_time = config.timestamp_kind == TimestampKind::LogAppendTime;
         let mut changed = None;
-        if self.validator.looks_inside(&config, header) {
+        let broker = self.broker;
+        if broker.validator.looks_inside(&config, header) {
             // Apart, so that appends that need none of it don't carry its state.
-            changed = Box::pin(self.validated(&config, header, batch)).await?;
+            changed = Box::pin(broker.validated(&config, header, batch)).await?;
         } else if !stamp_time {
-            check_timestamp(&config, self.env().wall(), header)?;
+            check_timestamp(&config, broker.env().wall(), header)?;
         }
         let (head, bytes) =
             changed.as_ref().map_or((header, batch), |changed| (&changed.header, &changed.bytes));
         let appended =
-            self.engine.append(&partition.log, head, bytes, Class::Client, stamp_time).await?;
-        let metrics = &self.metrics;
+            self.log.append(&partition.log, head, bytes, Class::Client, stamp_time).await?;
+        let metrics = &broker.metrics;
         if appended.duplicate {
             metrics.duplicates.increment();
         } else {
@@ -113,6 +144,26 @@ impl Broker {
             log_start: partition.offsets().log_start,
             lsn: appended.lsn,
         })
+    }
+}
+
+impl Broker {
+    /// Begins appends that belong together.
+    pub fn appends(&self) -> Appends<'_> {
+        Appends { broker: self, log: self.engine.appends() }
+    }
+
+    /// One append by itself: [`Appends::append`].
+    ///
+    /// # Errors
+    /// See [`AppendError`]; nothing was appended then.
+    pub async fn append(
+        &self,
+        partition: &Arc<Partition>,
+        batch: &[u8],
+        options: &AppendOptions,
+    ) -> Result<Appended, AppendError> {
+        self.appends().append(partition, batch, options).await
     }
 
     /// Resolves once everything up to `lsn` is durable.

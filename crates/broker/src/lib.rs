@@ -30,7 +30,7 @@ mod topic;
 mod topics;
 mod validate;
 
-pub use append::{AppendOptions, Appended};
+pub use append::{AppendOptions, Appended, Appends};
 pub use attributes::{Attribute, ChangeError};
 pub use broker::{Broker, Settings, Watcher as Watch};
 pub use error::{

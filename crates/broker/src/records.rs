@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use millrace_log::{
-    batch::{self, BatchBuilder, BatchHeader, Compression},
+    batch::{self, BatchHeader, Compression},
     records::{self, Record},
 };
 use millrace_types::{Offset, Timestamp};
 
 pub use millrace_log::batch::RecordHeader;
 
-use crate::{AppendError, Appended, Broker, Offsets, Partition, ReadError};
+use crate::{Broker, Offsets, Partition, ReadError};
 
 /// A record to be appended.
 #[derive(Clone, Copy, Debug)]
@@ -68,27 +68,6 @@ const DECOMPRESSED_MAX: usize = 64 << 20;
 const READ_BYTES: usize = 1 << 20;
 
 impl Broker {
-    /// Appends `records` to `partition` as one batch, whatever its size: who
-    /// calls bounds it. Returns as [`Broker::append`].
-    ///
-    /// # Errors
-    /// See [`AppendError`]; nothing was appended then.
-    pub async fn append_records(
-        &self,
-        partition: &Arc<Partition>,
-        records: &[NewRecord<'_>],
-    ) -> Result<Appended, AppendError> {
-        let mut builder = BatchBuilder::new(self.env.wall());
-        for record in records {
-            builder.record(0, record.key, record.value, record.headers);
-        }
-        let batch = builder.build();
-        let header = batch::BatchHeader::parse(&batch)?;
-        let appended = self.append_checked(partition, &header, &batch).await;
-        self.count_refusal(&appended);
-        appended
-    }
-
     /// Reads records of `partition` from `from` on: what is committed, up to
     /// `limit`. Batches whose compressed records can't be read are passed
     /// over: no reader has ever seen them.

@@ -1,6 +1,7 @@
 use millrace_types::{PartitionId, TopicName};
 
 use super::*;
+use crate::Appended;
 use crate::{NewTopic, config::Overrides};
 
 fn wait<T>(work: impl Future<Output = T>) -> T {
@@ -16,7 +17,7 @@ fn partition(broker: &Broker) -> Arc<Partition> {
 fn append(broker: &Broker, partition: &Arc<Partition>, values: &[&[u8]]) -> Appended {
     let new = |value| NewRecord { key: None, value: Some(value), headers: &[] };
     let records: Vec<_> = values.iter().copied().map(new).collect();
-    let appended = wait(broker.append_records(partition, &records)).unwrap();
+    let appended = wait(broker.appends().append_records(partition, &records)).unwrap();
     wait(broker.durable(appended.lsn)).unwrap();
     appended
 }

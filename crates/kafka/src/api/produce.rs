@@ -8,7 +8,7 @@
 //! partition, and a request of a million empty partitions costs its own bytes.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use millrace_broker::{AppendError, AppendOptions, Appended, Broker, Compression, Topic};
+use millrace_broker::{AppendError, AppendOptions, Appended, Appends, Broker, Compression, Topic};
 use millrace_types::{Lsn, PartitionId, TopicId};
 use std::sync::Arc;
 
@@ -46,6 +46,7 @@ pub(super) async fn start(call: Call, body: Bytes) -> Result<Started, Refusal> {
     let refused = request.refusal(&call);
     let mut answers = Answers::new(&call, &request);
     let mut lsn = None;
+    let appends = call.broker().appends();
     while let Some(topic) = request.next_topic()? {
         let known = topic.find(call.broker());
         answers.topic(&topic);
@@ -53,7 +54,7 @@ pub(super) async fn start(call: Call, body: Bytes) -> Result<Started, Refusal> {
             let (index, records) = request.next_partition()?;
             let outcome = match (&refused, &known) {
                 (Some(failure), _) => Err(failure.clone().into()),
-                (None, Some(known)) => append(&call, known, index, records).await?,
+                (None, Some(known)) => append(&call, &appends, known, index, records).await?,
                 (None, None) => Err(topic.unknown().into()),
             };
             if let Ok(appended) = &outcome {
@@ -64,6 +65,7 @@ pub(super) async fn start(call: Call, body: Bytes) -> Result<Started, Refusal> {
         request.end_topic()?;
         answers.end_topic();
     }
+    drop(appends);
     match request.acks {
         // The only way to tell a producer that asked for no answer.
         0 if answers.error != ErrorCode::None => {
@@ -104,6 +106,7 @@ impl Refused {
 
 async fn append(
     call: &Call,
+    appends: &Appends<'_>,
     topic: &Topic,
     index: i32,
     records: Option<Bytes>,
@@ -117,7 +120,7 @@ async fn append(
     }
     let compression_max = if call.version < ZSTD { Compression::Lz4 } else { Compression::Zstd };
     let options = AppendOptions { compression_max };
-    match call.broker().append(&partition, &batch, &options).await {
+    match appends.append(&partition, &batch, &options).await {
         Ok(appended) => Ok(Ok(appended)),
         Err(error) => Ok(Err(Refused::new(error)?)),
     }

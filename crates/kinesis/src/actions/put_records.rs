@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use millrace_broker::ranges::RangeMap;
-use millrace_broker::{Appended, NewRecord, RecordHeader};
+use millrace_broker::{Appended, Appends, NewRecord, RecordHeader};
 use millrace_types::{Lsn, Offset, PartitionId, Timestamp};
 
 use super::Answer;
@@ -68,9 +68,10 @@ async fn put(
     let unasked = || Err(Error::internal("The record was not put."));
     let mut results: Vec<Result<Stored, Error>> = entries.iter().map(|_| unasked()).collect();
     let mut last = Lsn(0);
+    let appends = call.broker.appends();
     for (shard, numbers) in by_shard {
         let batch: Vec<&Entry<'_>> = numbers.iter().filter_map(|n| entries.get(*n)).collect();
-        let appended = target.append(shard, &batch).await;
+        let appended = target.append(&appends, shard, &batch).await;
         for (delta, n) in (0i64..).zip(numbers) {
             let Some(result) = results.get_mut(n) else { continue };
             *result = appended.clone().map(|appended| Stored {
@@ -83,6 +84,7 @@ async fn put(
             last = last.max(appended.lsn);
         }
     }
+    drop(appends);
     call.broker.durable(last).await?;
     Ok(results)
 }
@@ -186,6 +188,7 @@ impl<'c> Target<'c> {
     /// Appends records of one shard as one batch.
     pub(super) async fn append(
         &self,
+        appends: &Appends<'_>,
         shard: PartitionId,
         entries: &[&Entry<'_>],
     ) -> Result<Appended, Error> {
@@ -201,7 +204,7 @@ impl<'c> Target<'c> {
                 headers: header.as_slice(),
             })
             .collect();
-        Ok(self.call.broker.append_records(&partition, &records).await?)
+        Ok(appends.append_records(&partition, &records).await?)
     }
 
     /// The sequence number of a record.

@@ -87,9 +87,17 @@ pub enum Class {
 /// memory that gathers it.
 const FILE_EXTENTS_MAX: usize = 1 << 17;
 
-impl Engine {
+/// Appends that belong together, such as the batches of one request. The log
+/// writer hears of them when this is dropped: to wake for the first would be
+/// to commit it alone, and the others behind it.
+#[must_use = "appends are made through it"]
+pub struct Appends<'a> {
+    engine: &'a Engine,
+}
+
+impl Appends<'_> {
     /// Appends one checked batch. Returns as soon as it has its offset; it is
-    /// durable, and readable, once [`Self::durable`] says so of its frame.
+    /// durable, and readable, once [`Engine::durable`] says so of its frame.
     /// Waits only while too much is gathered already.
     ///
     /// `stamp_time` makes the append time the batch's timestamp.
@@ -104,7 +112,8 @@ impl Engine {
         class: Class,
         stamp_time: bool,
     ) -> Result<Appended, AppendError> {
-        let attempt = || match self.try_append(partition, header, batch, class, stamp_time) {
+        let engine = self.engine;
+        let attempt = || match engine.try_append(partition, header, batch, class, stamp_time) {
             Ok(appended) => Ok(Ok(appended)),
             Err(TryAppendError::Refused(error)) => Ok(Err(error)),
             Err(TryAppendError::Behind) => Err(Lacks::Room),
@@ -112,7 +121,48 @@ impl Engine {
         };
         match attempt() {
             Ok(done) => done,
-            Err(_) => self.append_when_there_is_room(attempt).await,
+            Err(_) => {
+                // What was appended so far may be what the room is taken by.
+                engine.ring_if_enough();
+                engine.append_when_there_is_room(attempt).await
+            }
+        }
+    }
+}
+
+impl Drop for Appends<'_> {
+    fn drop(&mut self) {
+        self.engine.ring_if_enough();
+    }
+}
+
+impl Engine {
+    /// Begins appends that belong together.
+    pub fn appends(&self) -> Appends<'_> {
+        Appends { engine: self }
+    }
+
+    /// One append by itself: [`Appends::append`].
+    ///
+    /// # Errors
+    /// See [`AppendError`].
+    pub async fn append(
+        &self,
+        partition: &Arc<Partition>,
+        header: &BatchHeader,
+        batch: &[u8],
+        class: Class,
+        stamp_time: bool,
+    ) -> Result<Appended, AppendError> {
+        self.appends().append(partition, header, batch, class, stamp_time).await
+    }
+
+    /// Wakes the writer if what it waits for has gathered.
+    fn ring_if_enough(&self) {
+        let enough = self.gather.lock().is_enough();
+        if enough {
+            // Not under the lock, which is what the writer takes first.
+            self.work.ring();
         }
     }
 
@@ -218,14 +268,7 @@ impl Engine {
         } else {
             gather.push(partition, header, batch, &stamp);
         }
-        let lsn = gather.lsn();
-        let enough = gathering.is_enough();
-        drop(held);
-        if enough {
-            // Not under the lock, which is what the writer takes first.
-            self.work.ring();
-        }
-        Ok(Appended { base_offset, append_time, lsn, duplicate: false })
+        Ok(Appended { base_offset, append_time, lsn: gather.lsn(), duplicate: false })
     }
 
     /// Makes sure that the gathering frame takes `len` bytes more: goes on in

@@ -61,7 +61,7 @@ use millrace_types::{Incarnation, Lsn, PartitionId, Timestamp, TopicId, TopicPar
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch as signal};
 
-pub use append::{AppendError, Appended, Class};
+pub use append::{AppendError, Appended, Appends, Class};
 pub use partition::{Offsets, Partition, Quarantined};
 pub use reader::{Read, ReadError};
 pub use recovery::{OpenError, OpenRequest, Opened, Synced};

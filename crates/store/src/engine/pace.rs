@@ -6,8 +6,10 @@
 //! later. A writer that begins as soon as it has anything takes the first of
 //! the wave alone, and the rest behind it. So it waits for most of what was on
 //! its way at once the last time (what was flushed, and what had gathered
-//! behind it), for [`WAVE_INTERVALS`] intervals at most, and only while that
-//! wait brings something. A token bucket bounds commits a second besides.
+//! behind it), for [`WAVE_INTERVALS`] intervals at most since the last commit
+//! ended, and only while that brings something. It sleeps once for all of the
+//! wave: to be woken by its first request and then to wait for the others
+//! costs as much again. A token bucket bounds commits a second besides.
 //!
 //! Pure: time is an argument. Driven by the log writer.
 
@@ -15,8 +17,8 @@ use std::time::Duration;
 
 /// So much gathered is worth a commit, whatever else may come.
 const COMMIT_BYTES: u64 = 1 << 20;
-/// Longest wait for the rest of a wave, in intervals of the token bucket.
-const WAVE_INTERVALS: u32 = 2;
+/// Longest wait for a wave, in intervals of the token bucket.
+const WAVE_INTERVALS: u32 = 3;
 /// The part of a wave that is worth a commit: not all of it, since sizes vary,
 /// and since what is left keeps the connections busy during the flush.
 const WAVE_PART: (u64, u64) = (3, 4);
@@ -62,30 +64,27 @@ impl Pace {
         }
     }
 
-    /// Something has gathered: what to wait for before it is committed.
+    /// What to wait for before the next commit, from now on.
     pub(super) fn wait(&mut self, now: Duration) -> Wait {
         self.count(now);
         if self.tokens < 1.0 {
             let until = now + self.interval.mul_f64(1.0 - self.tokens);
             return Wait { bytes: COMMIT_BYTES, until };
         }
-        let wave = if self.waits { self.wave_worth() } else { 0 };
-        Wait { bytes: wave.min(COMMIT_BYTES), until: now + self.interval * WAVE_INTERVALS }
+        if !self.waits {
+            return Wait { bytes: 0, until: now };
+        }
+        let worth = self.wave / WAVE_PART.1 * WAVE_PART.0;
+        Wait { bytes: worth.min(COMMIT_BYTES), until: now + self.interval * WAVE_INTERVALS }
     }
 
-    /// A commit of `bytes` began at `now`, of which the writer had `seen` when
-    /// it began to wait; when it was done, `behind` bytes had gathered.
-    pub(super) fn committed(&mut self, now: Duration, seen: u64, bytes: u64, behind: u64) {
+    /// A commit of `bytes` began at `now`; the wait before it was `worth_it` or
+    /// brought nothing. When the commit was done, `behind` bytes had gathered.
+    pub(super) fn committed(&mut self, now: Duration, worth_it: bool, bytes: u64, behind: u64) {
         self.count(now);
         self.tokens = (self.tokens - 1.0).max(0.0);
-        let in_vain = bytes <= seen && seen < self.wave_worth();
-        self.waits = behind > 0 || self.waits && !in_vain;
+        self.waits = behind > 0 || self.waits && worth_it;
         self.wave = bytes.saturating_add(behind);
-    }
-
-    /// Bytes of the expected wave that are worth a commit.
-    fn wave_worth(&self) -> u64 {
-        self.wave / WAVE_PART.1 * WAVE_PART.0
     }
 
     fn count(&mut self, now: Duration) {
@@ -111,31 +110,31 @@ mod tests {
     fn an_idle_log_commits_at_once() {
         let mut pace = pace();
         assert_eq!(pace.wait(NOW).bytes, 0);
-        pace.committed(NOW, 100, 100, 0);
+        pace.committed(NOW, true, 100, 0);
         assert_eq!(pace.wait(NOW + MS).bytes, 0, "one client that waits for each answer");
     }
 
     #[test]
     fn most_of_a_wave_is_waited_for() {
         let mut pace = pace();
-        pace.committed(NOW, 400, 400, 600);
-        assert_eq!(pace.wait(NOW), Wait { bytes: 750, until: NOW + 2 * MS });
-        pace.committed(NOW, 600, 900, 0);
+        pace.committed(NOW, true, 400, 600);
+        assert_eq!(pace.wait(NOW), Wait { bytes: 750, until: NOW + 3 * MS });
+        pace.committed(NOW, true, 900, 0);
         assert_eq!(pace.wait(NOW).bytes, 675, "the wave is what it was the last time");
     }
 
     #[test]
     fn a_wait_that_brings_nothing_is_the_last() {
         let mut pace = pace();
-        pace.committed(NOW, 400, 400, 600);
-        pace.committed(NOW + 2 * MS, 100, 100, 0);
-        assert_eq!(pace.wait(NOW + 2 * MS).bytes, 0);
+        pace.committed(NOW, true, 400, 600);
+        pace.committed(NOW + 3 * MS, false, 600, 0);
+        assert_eq!(pace.wait(NOW + 3 * MS).bytes, 0);
     }
 
     #[test]
     fn a_megabyte_is_enough() {
         let mut pace = pace();
-        pace.committed(NOW, 8 << 20, 8 << 20, 8 << 20);
+        pace.committed(NOW, true, 8 << 20, 8 << 20);
         assert_eq!(pace.wait(NOW).bytes, COMMIT_BYTES);
     }
 
@@ -148,7 +147,7 @@ mod tests {
             if wait.bytes > 100 {
                 now = wait.until;
             }
-            pace.committed(now, 100, 100, 0);
+            pace.committed(now, true, 100, 0);
             commits += 1;
         }
         assert!((1000..=1021).contains(&commits), "{commits}: a burst, then the rate");

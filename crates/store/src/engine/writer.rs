@@ -66,16 +66,37 @@ impl Engine {
         let mut state = WriterState::default();
         let mut pace = Pace::new(self.options.commits_per_second_max, self.env.monotonic());
         loop {
+            let worth_it = self.wait_for_wave(pace.wait(self.env.monotonic()));
             match self.wait_for_work() {
                 Work::Frames => {
-                    let seen = self.wait_for_more(pace.wait(self.env.monotonic()));
                     let began = self.env.monotonic();
                     self.write_step(&mut state);
-                    pace.committed(began, seen, state.taken, state.behind);
+                    pace.committed(began, worth_it, state.taken, state.behind);
                 }
                 Work::Idle => self.idle_step(&mut state),
                 Work::Over => return,
             }
+        }
+    }
+
+    /// Waits for as many bytes, or as long, as it is worth. Whether it was:
+    /// that many are there, or some came.
+    fn wait_for_wave(&self, wait: Wait) -> bool {
+        let mut seen = None;
+        loop {
+            let left = wait.until.saturating_sub(self.env.monotonic());
+            {
+                let mut gathering = self.gather.lock();
+                gathering.writer_wants = None;
+                let pending = gathering.gather.pending_bytes();
+                let seen = *seen.get_or_insert(pending);
+                let over = gathering.ended || gathering.stopping;
+                if pending >= wait.bytes || over || left.is_zero() {
+                    return pending >= wait.bytes || pending > seen;
+                }
+                gathering.writer_wants = Some(wait.bytes);
+            }
+            self.work.wait(left);
         }
     }
 
@@ -101,27 +122,6 @@ impl Engine {
                 gathering.writer_wants = Some(0);
             }
             rang = self.work.wait(MARK_AFTER);
-        }
-    }
-
-    /// Waits for as many bytes, or as long, as it is worth. How many there
-    /// were to begin with.
-    fn wait_for_more(&self, wait: Wait) -> u64 {
-        let mut seen = None;
-        loop {
-            let left = wait.until.saturating_sub(self.env.monotonic());
-            {
-                let mut gathering = self.gather.lock();
-                gathering.writer_wants = None;
-                let pending = gathering.gather.pending_bytes();
-                let seen = *seen.get_or_insert(pending);
-                let over = gathering.ended || gathering.stopping;
-                if pending >= wait.bytes || over || left.is_zero() {
-                    return seen;
-                }
-                gathering.writer_wants = Some(wait.bytes);
-            }
-            self.work.wait(left);
         }
     }
 
@@ -384,7 +384,8 @@ impl Gathering {
     /// who hears it rings.
     pub(super) fn is_enough(&mut self) -> bool {
         let pending = self.gather.pending_bytes();
-        self.writer_wants.take_if(|wanted| *wanted <= pending).is_some()
+        let has_work = self.has_work();
+        self.writer_wants.take_if(|wanted| has_work && *wanted <= pending).is_some()
     }
 
     fn has_work(&self) -> bool {
