@@ -304,8 +304,10 @@ impl Engine {
         if end + limit > reserved {
             return Err(self.wait_for_space(end + INTERNAL_BYTES, class));
         }
-        if end * 2 > reserved && reserved < self.options.file_bytes {
-            self.ask_to_grow(end + INTERNAL_BYTES, false);
+        if end * 2 > reserved && reserved < self.options.file_bytes && gathering.ahead < reserved {
+            // Once for each size: every append from here on would ring.
+            gathering.ahead = reserved;
+            self.ask_to_grow_ahead();
         }
         gathering.gather.make_room(len, || self.take_block())?;
         Ok(())

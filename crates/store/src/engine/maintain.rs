@@ -49,6 +49,8 @@ pub(super) struct Requests {
     grow_to: u64,
     /// The server's own records want it, from the reserve if need be.
     internal: bool,
+    /// The present file is half full.
+    ahead: bool,
     /// Something else is worth a look.
     look: bool,
     stopping: bool,
@@ -82,6 +84,12 @@ impl Engine {
         }
     }
 
+    /// Asks for the present file to grow before it has to.
+    pub(super) fn ask_to_grow_ahead(&self) {
+        self.requests.lock().ahead = true;
+        self.requested.ring();
+    }
+
     pub(super) fn ask_for_maintenance(&self) {
         self.requests.lock().look = true;
         self.requested.ring();
@@ -101,7 +109,7 @@ impl Engine {
     pub(super) fn wait_for_requests(&self, longest: Duration) -> bool {
         let idle = {
             let requests = self.requests.lock();
-            requests.grow_to == 0 && !requests.look && !requests.stopping
+            requests.grow_to == 0 && !requests.ahead && !requests.look && !requests.stopping
         };
         if idle && !self.is_ended() {
             self.requested.wait(longest);
@@ -144,9 +152,11 @@ impl Engine {
 
     /// Gives the log the space that it asks for, and the next file.
     pub(super) fn serve_log(&self, house: &mut Housekeeping) {
-        let (grow_to, internal) = {
+        let Requests { grow_to, internal, ahead, .. } = {
             let mut requests = self.requests.lock();
-            (std::mem::take(&mut requests.grow_to), std::mem::take(&mut requests.internal))
+            let rest =
+                Requests { look: requests.look, stopping: requests.stopping, ..Default::default() };
+            std::mem::replace(&mut *requests, rest)
         };
         let exhausted = self.stats.space_exhausted.load(Ordering::Acquire);
         if let Err(error) = self.keep_reserve(house) {
@@ -162,6 +172,9 @@ impl Engine {
             return;
         }
         let mut space = if grow_to > 0 || exhausted { self.grow(grow_to) } else { Ok(()) };
+        if space.is_ok() && ahead {
+            space = self.grow_ahead();
+        }
         let (has_next, done) = {
             let gathering = self.gather.lock();
             (gathering.next.is_some(), self.is_file_done(&gathering.gather))
@@ -279,11 +292,7 @@ impl Engine {
         if wanted <= reserved {
             return Ok(());
         }
-        let step = STEPS
-            .into_iter()
-            .find(|step| *step > reserved && *step >= wanted)
-            .unwrap_or(wanted.next_multiple_of(STEPS[0]));
-        let aim = step.min(self.options.file_bytes.max(wanted).next_multiple_of(STEPS[0]));
+        let aim = self.step(reserved, wanted);
         match file.handle.preallocate(reserved, aim - reserved) {
             Err(error) if error.kind == DiskErrorKind::Full && aim > wanted => {
                 // Less than a step may still fit.
@@ -297,6 +306,34 @@ impl Engine {
                 Ok(())
             }
         }
+    }
+
+    /// Allocates one step more to the present file, if the disk has it.
+    fn grow_ahead(&self) -> Result<(), DiskError> {
+        let file = Arc::clone(self.gather.lock().gather.file());
+        let reserved = file.reserved();
+        let aim = self.step(reserved, reserved);
+        if aim <= reserved {
+            return Ok(());
+        }
+        match file.handle.preallocate(reserved, aim - reserved) {
+            // Nobody is in want of it yet.
+            Err(error) if error.kind == DiskErrorKind::Full => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => {
+                file.reserve(aim);
+                Ok(())
+            }
+        }
+    }
+
+    /// The size that a file of `reserved` bytes grows to, to have `wanted`.
+    fn step(&self, reserved: u64, wanted: u64) -> u64 {
+        let step = STEPS
+            .into_iter()
+            .find(|step| *step > reserved && *step >= wanted)
+            .unwrap_or(wanted.next_multiple_of(STEPS[0]));
+        step.min(self.options.file_bytes.max(wanted).next_multiple_of(STEPS[0]))
     }
 
     /// Creates and allocates the file that follows the present one.
@@ -364,6 +401,7 @@ impl Engine {
         let data_end = gathering.gather.position();
         self.files.insert(Arc::clone(&next));
         let old = Arc::clone(gathering.gather.file());
+        gathering.ahead = 0;
         let extents = gathering.gather.switch(next, header);
         gathering.finished.push(Finished {
             file: old,

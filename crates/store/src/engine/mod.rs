@@ -224,6 +224,8 @@ struct Gathering {
     next: Option<Arc<files::LogFile>>,
     /// Files that ended, with their extents, in the order of the frames.
     finished: Vec<writer::Finished>,
+    /// Bytes that the present file had allocated when more was asked for ahead.
+    ahead: u64,
     /// The writer waits for the bell, and for so many bytes.
     writer_wants: Option<u64>,
     ended: bool,

@@ -500,6 +500,7 @@ fn build(
             gather,
             next: None,
             finished: Vec::new(),
+            ahead: 0,
             writer_wants: None,
             ended: false,
             stopping: false,
