@@ -105,6 +105,10 @@ impl From<AppendError> for Error {
             AppendError::Timestamp { .. } => Self::internal(
                 "The server's clock is outside of what the topic's settings accept as timestamps.",
             ),
+            AppendError::WithoutKey { .. } => Self::invalid(
+                "The stream keeps the last record of each key (cleanup.policy=compact): records \
+                 need a PartitionKey.",
+            ),
             other => Self::internal(format!("The record was not stored: {other}.")),
         }
     }

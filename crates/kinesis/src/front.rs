@@ -232,4 +232,6 @@ fn region(headers: &HeaderMap) -> Option<&str> {
 }
 
 #[cfg(test)]
+mod generated;
+#[cfg(test)]
 mod tests;
