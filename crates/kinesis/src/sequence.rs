@@ -78,25 +78,32 @@ impl SequenceNumber {
 
     /// Reads a number as clients send it; `None` for one that is none of ours.
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        let mut number = Wide::default();
         if text.is_empty() || text.len() > 57 || (text.len() > 1 && text.starts_with('0')) {
             return None;
         }
-        for digit in text.bytes() {
-            number.times_plus(10, u64::from(char::from(digit).to_digit(10)?))?;
+        let mut number = Wide::default();
+        for group in text.as_bytes().chunks(GROUP_DIGITS) {
+            let mut value = 0u64;
+            let mut factor = 1u64;
+            for digit in group {
+                value = value * 10 + u64::from(char::from(*digit).to_digit(10)?);
+                factor *= 10;
+            }
+            number.times_plus(factor, value)?;
         }
-        let mut take = |bits: u32| number.take_low(bits);
-        let version = take(4);
-        let shard = take(32);
-        let time_secs = take(36);
-        let middle = take(8);
-        let index = take(64);
-        let nibble = take(4);
-        let created_secs = take(36);
-        let first = take(4);
-        let rest = take(64);
-        let ours = version == 2 && first == 2 && rest == 0 && middle == 0;
-        if !ours || index > INDEX_END || shard & 0xf != nibble {
+        let Wide([low, middle, high]) = number;
+        let low = u128::from(low) | (u128::from(middle) << 64);
+        let version = bits(low, 0, 4);
+        let shard = bits(low, SHARD_AT, 32);
+        let time_secs = bits(low, TIME_AT, 36);
+        let gap = bits(low, TIME_AT + 36, 8);
+        let index = bits(low, INDEX_AT, 48) | ((high & 0xffff) << 48);
+        let high = u128::from(high);
+        let nibble = bits(high, NIBBLE_AT, 4);
+        let created_secs = bits(high, CREATED_AT, 36);
+        // All that is above: the first digit, and nothing before it.
+        let first = bits(high, CREATED_AT + 36, 8);
+        if version != 2 || first != 2 || gap != 0 || index > INDEX_END || shard & 0xf != nibble {
             return None;
         }
         let shard = PartitionId(i32::try_from(shard).ok()?);
@@ -104,92 +111,79 @@ impl SequenceNumber {
     }
 }
 
+/// Where the fields lie: the lower in the low 128 bits of a number, ...
+const SHARD_AT: u32 = 4;
+const TIME_AT: u32 = 36;
+const INDEX_AT: u32 = 80;
+/// ... the upper in the rest, behind the 16 bits of the index that are there.
+const NIBBLE_AT: u32 = 16;
+const CREATED_AT: u32 = 20;
+const VERSION_AT: u32 = 56;
+
+/// `count` (<64) bits of `value` from bit `at` on.
+fn bits(value: u128, at: u32, count: u32) -> u64 {
+    u64::try_from((value >> at) & ((1 << count) - 1)).unwrap_or(0)
+}
+
 impl std::fmt::Display for SequenceNumber {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let shard = u64::from(self.shard.get().cast_unsigned());
-        let mut number = Wide::default();
-        for (value, bits) in [
-            (2, 4),
-            (self.created_secs.min(SECS_MAX), 36),
-            (shard & 0xf, 4),
-            (self.index, 64),
-            (0, 8),
-            (self.time_secs.min(SECS_MAX), 36),
-            (shard, 32),
-            (2, 4),
-        ] {
-            number.append_low(value, bits);
-        }
-        f.write_str(&number.decimal())
-    }
-}
-
-/// 256 bits, the lowest 32 first: enough for the 188 of a number.
-#[derive(Clone, Copy, Debug, Default)]
-struct Wide([u32; 8]);
-
-impl Wide {
-    /// Multiplies and adds; `None` where that overflows.
-    fn times_plus(&mut self, factor: u64, more: u64) -> Option<()> {
-        let mut carry = more;
-        for part in &mut self.0 {
-            let value = u64::from(*part) * factor + carry;
-            *part = low(value);
-            carry = value >> 32;
-        }
-        (carry == 0).then_some(())
-    }
-
-    /// Shifts up by `bits` (≤64) and puts `value` there.
-    fn append_low(&mut self, value: u64, bits: u32) {
-        for bit in (0..bits).rev() {
-            let mut carry = u32::from((value >> bit) & 1 == 1);
-            for part in &mut self.0 {
-                let next = *part >> 31;
-                *part = (*part << 1) | carry;
-                carry = next;
-            }
-        }
-    }
-
-    /// Shifts down by `bits` (≤64), and returns what fell out.
-    fn take_low(&mut self, bits: u32) -> u64 {
-        let [a, b, ..] = self.0;
-        let low = u64::from(a) | (u64::from(b) << 32);
-        let taken = if bits == 64 { low } else { low & ((1 << bits) - 1) };
-        for _ in 0..bits {
-            let mut carry = 0;
-            for part in self.0.iter_mut().rev() {
-                let next = *part << 31;
-                *part = (*part >> 1) | carry;
-                carry = next;
-            }
-        }
-        taken
-    }
-
-    fn decimal(mut self) -> String {
-        let mut groups = Vec::new();
-        while self.0.iter().any(|part| *part != 0) {
-            let mut rest = 0u64;
-            for part in self.0.iter_mut().rev() {
-                let value = (rest << 32) | u64::from(*part);
-                *part = low(value / 1_000_000_000);
-                rest = value % 1_000_000_000;
-            }
-            groups.push(rest);
-        }
-        let mut text = groups.pop().unwrap_or(0).to_string();
-        for group in groups.iter().rev() {
-            text.push_str(&format!("{group:09}"));
-        }
-        text
+        let low = 2
+            | u128::from(shard) << SHARD_AT
+            | u128::from(self.time_secs.min(SECS_MAX)) << TIME_AT
+            | u128::from(self.index) << INDEX_AT;
+        let high = self.index >> 48
+            | (shard & 0xf) << NIBBLE_AT
+            | self.created_secs.min(SECS_MAX) << CREATED_AT
+            | 2 << VERSION_AT;
+        Wide([half(low), half(low >> 64), high]).write(f)
     }
 }
 
 /// The low half.
-fn low(value: u64) -> u32 {
-    u32::try_from(value & u64::from(u32::MAX)).unwrap_or(u32::MAX)
+fn half(value: u128) -> u64 {
+    u64::try_from(value & u128::from(u64::MAX)).unwrap_or(u64::MAX)
+}
+
+/// Decimal digits that are taken at once: as many as 64 bits hold.
+const GROUP_DIGITS: usize = 18;
+const GROUP: u64 = 1_000_000_000_000_000_000;
+
+/// 192 bits, the lowest 64 first: enough for the 188 of a number.
+#[derive(Clone, Copy, Debug, Default)]
+struct Wide([u64; 3]);
+
+impl Wide {
+    /// Multiplies and adds; `None` where that overflows.
+    fn times_plus(&mut self, factor: u64, more: u64) -> Option<()> {
+        let mut carry = u128::from(more);
+        for part in &mut self.0 {
+            let value = u128::from(*part) * u128::from(factor) + carry;
+            *part = half(value);
+            carry = value >> 64;
+        }
+        (carry == 0).then_some(())
+    }
+
+    /// Divides by [`GROUP`], and returns what is left over.
+    fn split_group(&mut self) -> u64 {
+        let mut rest = 0u128;
+        for part in self.0.iter_mut().rev() {
+            let value = (rest << 64) | u128::from(*part);
+            *part = half(value / u128::from(GROUP));
+            rest = value % u128::from(GROUP);
+        }
+        half(rest)
+    }
+
+    /// Writes it in decimal: every number of ours has four groups.
+    fn write(mut self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let last = self.split_group();
+        let third = self.split_group();
+        let second = self.split_group();
+        let first = self.split_group();
+        write!(f, "{first}{second:018}{third:018}{last:018}")
+    }
 }
 
 #[cfg(test)]

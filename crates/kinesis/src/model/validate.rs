@@ -1,5 +1,7 @@
 //! The constraints of a request's values, and AWS's words for those that fail.
 
+use std::fmt;
+
 use super::{Kind, Model, Shape, ShapeId};
 use crate::value::Value;
 
@@ -15,7 +17,7 @@ const SHOWN_MAX: usize = 16 << 10;
 pub(crate) fn validate(model: &Model, shape: ShapeId, value: &Value<'_>) -> Result<(), String> {
     let mut failed = Failed { model, list: Vec::new() };
     if let Some(shape) = model.shape(shape) {
-        failed.members(shape, value, "");
+        failed.members(shape, value, None);
     }
     let count = failed.list.len();
     if count == 0 {
@@ -35,31 +37,52 @@ fn words(value: &str, at: &str, constraint: &str) -> String {
     format!("Value {value} at '{at}' failed to satisfy constraint: {constraint}")
 }
 
+/// Where a value is: only put into words when it fails.
+struct Path<'p> {
+    within: Option<&'p Self>,
+    part: Part<'p>,
+}
+
+enum Part<'p> {
+    Member(&'p str),
+    /// Of a list, from 1.
+    Item(usize),
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(within) = self.within {
+            write!(f, "{within}.")?;
+        }
+        match self.part {
+            Part::Member(name) => f.write_str(&lower_first(name)),
+            Part::Item(n) => write!(f, "{n}.member"),
+        }
+    }
+}
+
 struct Failed<'m> {
     model: &'m Model,
     list: Vec<String>,
 }
 
 impl Failed<'_> {
-    fn push(&mut self, shape: &Shape, value: Option<&Value<'_>>, at: &str, constraint: &str) {
+    fn push(&mut self, shape: &Shape, value: Option<&Value<'_>>, at: &Path<'_>, constraint: &str) {
         if self.list.len() < LISTED_MAX {
             let shown = match value {
                 Some(value) => format!("'{}'", self.show(shape, value)),
                 None => "null".to_owned(),
             };
-            self.list.push(words(&shown, at, constraint));
+            self.list.push(words(&shown, &at.to_string(), constraint));
         }
     }
 
     /// The members of a structure, in the model's order.
-    fn members(&mut self, shape: &Shape, value: &Value<'_>, at: &str) {
+    fn members(&mut self, shape: &Shape, value: &Value<'_>, at: Option<&Path<'_>>) {
         let Kind::Structure(members) = &shape.kind else { return };
         for member in members {
             let Some(of) = self.model.shape(member.shape) else { continue };
-            let at = match at {
-                "" => lower_first(&member.name),
-                _ => format!("{at}.{}", lower_first(&member.name)),
-            };
+            let at = Path { within: at, part: Part::Member(&member.name) };
             match value.get(&member.name) {
                 Some(value) => self.check(of, value, &at),
                 None if member.required => self.push(of, None, &at, "Member must not be null"),
@@ -68,7 +91,7 @@ impl Failed<'_> {
         }
     }
 
-    fn check(&mut self, shape: &Shape, value: &Value<'_>, at: &str) {
+    fn check(&mut self, shape: &Shape, value: &Value<'_>, at: &Path<'_>) {
         if self.list.len() >= LISTED_MAX {
             return;
         }
@@ -76,12 +99,12 @@ impl Failed<'_> {
             self.push(shape, Some(value), at, &constraint);
         }
         match (&shape.kind, value) {
-            (Kind::Structure(_), _) => self.members(shape, value, at),
+            (Kind::Structure(_), _) => self.members(shape, value, Some(at)),
             (Kind::List(member), Value::List(items)) => {
                 let Some(of) = self.model.shape(*member) else { return };
                 if let Kind::Structure(_) = of.kind {
                     for (n, item) in items.iter().enumerate() {
-                        self.check(of, item, &format!("{at}.{}.member", n + 1));
+                        self.check(of, item, &Path { within: Some(at), part: Part::Item(n + 1) });
                     }
                 } else if items.iter().any(|item| is_broken(of, item)) {
                     let constraint = format!("Member must satisfy constraint: [{}]", all(of));

@@ -142,12 +142,23 @@ pub(crate) fn encode(value: &Value<'_>, out: &mut Vec<u8>) {
                 if n > 0 {
                     out.push(b',');
                 }
-                encode_text(name, out);
+                encode_name(name, out);
                 out.push(b':');
                 encode(member, out);
             }
             out.push(b'}');
         }
+    }
+}
+
+/// Names of the model need no look for what must be escaped, but for this.
+fn encode_name(name: &str, out: &mut Vec<u8>) {
+    if name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+        out.push(b'"');
+        out.extend_from_slice(name.as_bytes());
+        out.push(b'"');
+    } else {
+        encode_text(name, out);
     }
 }
 
