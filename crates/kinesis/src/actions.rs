@@ -5,6 +5,7 @@
 //! before any effect.
 
 mod account;
+mod account_settings;
 mod create_stream;
 mod delete_stream;
 mod describe_stream;
@@ -12,10 +13,16 @@ mod get_records;
 mod get_shard_iterator;
 mod list_shards;
 mod list_streams;
+mod monitoring;
+mod policies;
 mod put_record;
 mod put_records;
 mod retention;
 mod tags;
+mod update_max_record_size;
+mod update_stream_mode;
+mod update_stream_record_distribution_strategy;
+mod update_stream_warm_throughput;
 
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -51,11 +58,16 @@ pub(crate) async fn run(
         "AddTagsToStream" => tags::add_to_stream(call, input).await,
         "CreateStream" => create_stream::run(call, input).await,
         "DecreaseStreamRetentionPeriod" => retention::decrease(call, input).await,
+        "DeleteResourcePolicy" => policies::delete(call, input).await,
         "DeleteStream" => delete_stream::run(call, input).await,
+        "DescribeAccountSettings" => Ok(account_settings::describe(call)),
         "DescribeLimits" => account::describe_limits(call),
         "DescribeStream" => describe_stream::run(call, input),
         "DescribeStreamSummary" => describe_stream::summary(call, input),
+        "DisableEnhancedMonitoring" => monitoring::disable(call, input).await,
+        "EnableEnhancedMonitoring" => monitoring::enable(call, input).await,
         "GetRecords" => get_records::run(call, input).await,
+        "GetResourcePolicy" => policies::get(call, input),
         "GetShardIterator" => get_shard_iterator::run(call, input).await,
         "IncreaseStreamRetentionPeriod" => retention::increase(call, input).await,
         "ListChannels" => Ok(empty_list("Channels")),
@@ -66,9 +78,17 @@ pub(crate) async fn run(
         "ListTagsForStream" => tags::list_for_stream(call, input),
         "PutRecord" => put_record::run(call, input).await,
         "PutRecords" => put_records::run(call, input).await,
+        "PutResourcePolicy" => policies::put(call, input).await,
         "RemoveTagsFromStream" => tags::remove_from_stream(call, input).await,
         "TagResource" => tags::tag_resource(call, input).await,
         "UntagResource" => tags::untag_resource(call, input).await,
+        "UpdateAccountSettings" => account_settings::update(call, input).await,
+        "UpdateMaxRecordSize" => update_max_record_size::run(call, input).await,
+        "UpdateStreamMode" => update_stream_mode::run(call, input).await,
+        "UpdateStreamRecordDistributionStrategy" => {
+            update_stream_record_distribution_strategy::run(call, input).await
+        }
+        "UpdateStreamWarmThroughput" => update_stream_warm_throughput::run(call, input).await,
         _ => Err(not_served(operation)),
     }
 }

@@ -23,6 +23,7 @@ mod http;
 mod input;
 mod keys;
 mod model;
+mod resource;
 mod sequence;
 mod shards;
 mod stream;

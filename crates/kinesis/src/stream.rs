@@ -19,6 +19,8 @@ pub(crate) const KEEPER: &str = "kinesis";
 pub(crate) const NAME_MAX: usize = 128;
 /// Largest record of a stream where nothing else was said.
 pub(crate) const RECORD_KIB_DEFAULT: u32 = 1024;
+/// The strategy by which records are spread, whatever their keys.
+pub(crate) const DISTRIBUTION_AUTO: &str = "AUTO";
 /// Tags that one resource may have.
 pub(crate) const TAGS_MAX: usize = 50;
 /// A retention without an end is shown as this, and the longest.
@@ -61,13 +63,13 @@ pub(crate) struct StreamState {
     pub(crate) tags: BTreeMap<String, String>,
     /// Shard-level metrics that were enabled.
     pub(crate) monitoring: BTreeSet<String>,
-    /// Resource policies, by ARN.
-    pub(crate) policies: BTreeMap<String, String>,
+    /// The resource policy, as it was put.
+    pub(crate) policy: Option<String>,
     /// Registered consumers, by name.
     pub(crate) consumers: BTreeMap<String, Consumer>,
     pub(crate) warm_throughput_mibps: Option<u32>,
     pub(crate) max_record_kib: Option<u32>,
-    /// `AUTO` or `USER_PARTITION_KEY`, where it was said.
+    /// [`DISTRIBUTION_AUTO`] or `USER_PARTITION_KEY`, where it was said.
     pub(crate) distribution: Option<String>,
 }
 
@@ -78,6 +80,8 @@ pub(crate) struct Consumer {
     /// When it was registered, in milliseconds since 1970.
     pub(crate) created_ms: i64,
     pub(crate) tags: BTreeMap<String, String>,
+    /// Its resource policy, as it was put.
+    pub(crate) policy: Option<String>,
 }
 
 impl StreamState {

@@ -4,7 +4,8 @@
 use millrace_broker::{CreateTopicError, NewTopic};
 use millrace_types::TopicName;
 
-use super::{Answer, tags};
+use super::update_stream_record_distribution_strategy as distribution;
+use super::{Answer, tags, update_stream_warm_throughput as warm_throughput};
 use crate::call::Call;
 use crate::error::{Code, Error};
 use crate::input::Input;
@@ -26,12 +27,18 @@ pub(super) async fn run(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Err
             return Err(Error::validation(null));
         }
     };
-    let number = |name| input.int(name).and_then(|number| u32::try_from(number).ok());
+    let warm_throughput_mibps = warm_throughput::asked(input);
+    if warm_throughput_mibps.is_some() {
+        warm_throughput::check(call, name, mode)?;
+    }
+    let strategy = input.text("RecordDistributionStrategy");
+    distribution::check(name, mode, strategy.unwrap_or_default())?;
+    let record_kib = input.int("MaxRecordSizeInKiB");
     let mut state = StreamState {
         mode,
-        warm_throughput_mibps: number("WarmThroughputMiBps"),
-        max_record_kib: number("MaxRecordSizeInKiB"),
-        distribution: input.text("RecordDistributionStrategy").map(str::to_owned),
+        warm_throughput_mibps,
+        max_record_kib: record_kib.and_then(|kib| u32::try_from(kib).ok()),
+        distribution: strategy.filter(|_| mode == Mode::OnDemand).map(str::to_owned),
         ..StreamState::default()
     };
     tags::add(&mut state.tags, &tags::given(input)?)?;

@@ -1,6 +1,6 @@
 //! DescribeStream and DescribeStreamSummary.
 
-use super::Answer;
+use super::{Answer, update_stream_warm_throughput as warm_throughput};
 use crate::call::Call;
 use crate::error::Error;
 use crate::input::Input;
@@ -30,10 +30,7 @@ pub(super) fn run(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Error> {
 pub(super) fn summary(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Error> {
     let stream = call.stream(input)?;
     let state = &stream.state;
-    let warm = state.warm_throughput_mibps.map(|mibps| {
-        let mibps = || Value::Int(i64::from(mibps));
-        Members::new().with("TargetMiBps", mibps()).with("CurrentMiBps", mibps()).done()
-    });
+    let warm = state.warm_throughput_mibps.map(warm_throughput::show);
     let record_kib = state.max_record_kib.unwrap_or(RECORD_KIB_DEFAULT);
     let distribution = state.distribution.clone().map(Value::text);
     let open = Shards::of(&stream.topic).map().open_len();

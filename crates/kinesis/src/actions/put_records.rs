@@ -19,7 +19,7 @@ use crate::keys;
 use crate::model::one_failure;
 use crate::sequence::SequenceNumber;
 use crate::shards;
-use crate::stream::Stream;
+use crate::stream::{DISTRIBUTION_AUTO, Stream};
 use crate::value::{Members, Value};
 
 /// Bytes of keys and data in one request.
@@ -116,7 +116,11 @@ pub(super) struct Entry<'v> {
 
 impl<'v> Entry<'v> {
     pub(super) fn read(input: Input<'v>, target: &Target<'_>) -> Result<Self, Error> {
+        let data = input.blob("Data").unwrap_or_default();
         let key = input.text("PartitionKey");
+        if target.spreads() {
+            return Ok(Self { data, key, hash: target.random_hash(), explicit: None });
+        }
         let explicit = input.text("ExplicitHashKey");
         let hash = match (explicit, key) {
             (Some(text), _) => keys::explicit_hash(text).ok_or_else(|| {
@@ -126,14 +130,12 @@ impl<'v> Entry<'v> {
                 ))
             })?,
             (None, Some(key)) => keys::hash(key.as_bytes()),
-            // Without a key any shard is right: spread them.
-            (None, None) if target.may_lack_keys() => target.random_hash(),
             (None, None) => {
                 let null = one_failure("null", "partitionKey", "Member must not be null");
                 return Err(Error::validation(null));
             }
         };
-        Ok(Self { data: input.blob("Data").unwrap_or_default(), key, hash, explicit })
+        Ok(Self { data, key, hash, explicit })
     }
 
     /// Keeps the hash key where Kafka's clients see it too.
@@ -159,9 +161,9 @@ impl<'c> Target<'c> {
         Self { call, stream, map: stream.topic.ranges() }
     }
 
-    /// Whether the service may choose the shard.
-    fn may_lack_keys(&self) -> bool {
-        self.stream.state.distribution.as_deref() == Some("AUTO")
+    /// Whether the service chooses the shard, whatever the producer says.
+    fn spreads(&self) -> bool {
+        self.stream.state.distribution.as_deref() == Some(DISTRIBUTION_AUTO)
     }
 
     fn random_hash(&self) -> u128 {

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::Answer;
-use crate::arn::Arn;
 use crate::call::Call;
 use crate::error::Error;
 use crate::input::Input;
-use crate::stream::{Stream, TAGS_MAX};
+use crate::resource::Resource;
+use crate::stream::TAGS_MAX;
 use crate::value::{Members, Value};
 
 type Tags = BTreeMap<String, String>;
@@ -56,7 +56,13 @@ pub(super) async fn add_to_stream(call: &Call<'_>, input: Input<'_>) -> Result<A
 
 pub(super) async fn remove_from_stream(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Error> {
     let stream = call.stream(input)?;
-    remove(call, input, &stream).await
+    let keys = keys(input);
+    let removed = call.change(&stream.topic, move |state| {
+        remove(&mut state.tags, &keys);
+        Ok(())
+    });
+    removed.await?;
+    Ok(Answer::Empty)
 }
 
 pub(super) fn list_for_stream(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Error> {
@@ -71,45 +77,37 @@ pub(super) fn list_for_stream(call: &Call<'_>, input: Input<'_>) -> Result<Answe
 }
 
 pub(super) async fn tag_resource(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Error> {
-    let stream = resource(call, input)?;
+    let resource = Resource::of(call, input)?;
     let more = given(input)?;
-    call.change(&stream.topic, move |state| add(&mut state.tags, &more)).await?;
+    resource.change(call, move |labels| add(labels.tags, &more)).await?;
     Ok(Answer::Empty)
 }
 
 pub(super) async fn untag_resource(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Error> {
-    let stream = resource(call, input)?;
-    remove(call, input, &stream).await
-}
-
-pub(super) fn list_for_resource(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Error> {
-    let stream = resource(call, input)?;
-    let tags = stream.state.tags.iter().map(show).collect();
-    Ok(Members::new().with("Tags", Value::List(tags)).into())
-}
-
-/// The stream of a `ResourceARN`. Consumers' tags come with consumers.
-fn resource(call: &Call<'_>, input: Input<'_>) -> Result<Stream, Error> {
-    let text = input.required("ResourceARN");
-    let arn = Arn::parse(text)
-        .ok_or_else(|| Error::invalid(format!("{text} is not the ARN of a stream.")))?;
-    call.check_arn(&arn)?;
-    if arn.consumer.is_some() {
-        return Err(Error::invalid("Millrace does not serve tags of consumers yet."));
-    }
-    call.stream_named(arn.stream)
-}
-
-async fn remove(call: &Call<'_>, input: Input<'_>, stream: &Stream) -> Result<Answer, Error> {
-    let keys: Vec<String> = input.texts("TagKeys").into_iter().map(str::to_owned).collect();
-    let removed = call.change(&stream.topic, move |state| {
-        for key in &keys {
-            state.tags.remove(key);
-        }
+    let resource = Resource::of(call, input)?;
+    let keys = keys(input);
+    let removed = resource.change(call, move |labels| {
+        remove(labels.tags, &keys);
         Ok(())
     });
     removed.await?;
     Ok(Answer::Empty)
+}
+
+pub(super) fn list_for_resource(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Error> {
+    let tags = Resource::of(call, input)?.look(|labels| labels.tags.iter().map(show).collect())?;
+    Ok(Members::new().with("Tags", Value::List(tags)).into())
+}
+
+/// The keys that a request names.
+fn keys(input: Input<'_>) -> Vec<String> {
+    input.texts("TagKeys").into_iter().map(str::to_owned).collect()
+}
+
+fn remove(tags: &mut Tags, keys: &[String]) {
+    for key in keys {
+        tags.remove(key);
+    }
 }
 
 fn show((key, value): (&String, &String)) -> Value<'static> {

@@ -103,3 +103,5 @@ async fn on_demand_streams_take_records_without_keys_if_told_so() {
     assert_eq!(code, "ValidationException");
     assert!(message.contains("partitionKey"), "{message}");
 }
+
+mod metadata;
