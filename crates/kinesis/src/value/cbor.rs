@@ -38,11 +38,7 @@ fn value<'a>(from: &mut Decoder<'a>, budget: Budget<'_>) -> Result<Value<'a>, Ma
             let number = i128::from(from.int().map_err(malformed)?);
             Value::Int(i64::try_from(number).unwrap_or(i64::MIN))
         }
-        Type::String => Value::Text(Cow::Borrowed(from.str().map_err(malformed)?)),
-        Type::StringIndef => {
-            let parts: Result<String, _> = from.str_iter().map_err(malformed)?.collect();
-            Value::Text(Cow::Owned(parts.map_err(malformed)?))
-        }
+        Type::String | Type::StringIndef => Value::Text(text(from)?),
         Type::Bytes => Value::Blob(Cow::Borrowed(from.bytes().map_err(malformed)?)),
         Type::BytesIndef => {
             let mut whole = Vec::new();
@@ -65,7 +61,7 @@ fn value<'a>(from: &mut Decoder<'a>, budget: Budget<'_>) -> Result<Value<'a>, Ma
             let len = from.map().map_err(malformed)?;
             let mut members = Vec::new();
             while goes_on(from, len, members.len())? {
-                let Value::Text(name) = value(from, below)? else { return Err(Malformed) };
+                let name = text(from)?;
                 members.push((name, value(from, below)?));
             }
             Value::Map(members)
@@ -77,6 +73,20 @@ fn value<'a>(from: &mut Decoder<'a>, budget: Budget<'_>) -> Result<Value<'a>, Ma
         }
         Type::Simple | Type::Break | Type::Unknown(_) => return Err(Malformed),
     })
+}
+
+/// A text. As the name of a member it is no node of its own: JSON counts the
+/// same.
+fn text<'a>(from: &mut Decoder<'a>) -> Result<Cow<'a, str>, Malformed> {
+    let malformed = |_| Malformed;
+    match from.datatype().map_err(malformed)? {
+        Type::String => Ok(Cow::Borrowed(from.str().map_err(malformed)?)),
+        Type::StringIndef => {
+            let parts: Result<String, _> = from.str_iter().map_err(malformed)?.collect();
+            Ok(Cow::Owned(parts.map_err(malformed)?))
+        }
+        _ => Err(Malformed),
+    }
 }
 
 /// Whether another item follows; passes over the end of one without a length.
