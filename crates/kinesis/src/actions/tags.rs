@@ -22,7 +22,7 @@ pub(super) fn given(input: Input<'_>) -> Result<Vec<(String, String)>, Error> {
         if key.starts_with(RESERVED) {
             return Err(Error::invalid(format!("Tag keys must not begin with {RESERVED}")));
         }
-        let plain = |c: char| c.is_alphanumeric() || c.is_whitespace() || "_.:/=+-@".contains(c);
+        let plain = |c: char| c.is_alphanumeric() || c.is_whitespace() || "_.:/=+-%@".contains(c);
         if !key.chars().all(plain) || !value.chars().all(plain) {
             return Err(Error::invalid(
                 "Some tags contain invalid characters. Valid characters: Unicode letters, digits, \

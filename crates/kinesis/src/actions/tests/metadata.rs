@@ -103,6 +103,17 @@ async fn tags_of_a_consumer_are_its_own() {
 }
 
 #[tokio::test]
+async fn tags_have_the_characters_that_the_message_names() {
+    let server = server("PROVISIONED").await;
+    let add = |key: &str| json!({"StreamName": "s", "Tags": {key: "é 1_./=+-%@:"}});
+    server.ok("AddTagsToStream", add("ü 1_./=+-%@")).await;
+    for bad in ["a;b", "a*", "aws:x"] {
+        let refused = server.refused("AddTagsToStream", add(bad)).await;
+        assert_eq!(refused.0, "InvalidArgumentException", "{bad}: {}", refused.1);
+    }
+}
+
+#[tokio::test]
 async fn metrics_are_told_before_and_after() {
     let server = server("PROVISIONED").await;
     let ask = async |operation: &str, metrics: Json| {
