@@ -6,6 +6,7 @@
 
 mod account;
 mod account_settings;
+mod consumers;
 mod create_stream;
 mod delete_stream;
 mod describe_stream;
@@ -18,6 +19,7 @@ mod policies;
 mod put_record;
 mod put_records;
 mod retention;
+mod subscribe_to_shard;
 mod tags;
 mod update_max_record_size;
 mod update_stream_mode;
@@ -28,6 +30,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::call::Call;
 use crate::error::Error;
+use crate::http::Body;
 use crate::input::Input;
 use crate::value::{Members, Value};
 
@@ -39,6 +42,8 @@ pub(crate) enum Answer {
     Value(Value<'static>),
     /// A large structure, with the memory that it takes.
     Held(Value<'static>, OwnedSemaphorePermit),
+    /// Messages without an end that is known: see [`crate::event_stream`].
+    Events(Body),
 }
 
 impl From<Members> for Answer {
@@ -60,9 +65,11 @@ pub(crate) async fn run(
         "DecreaseStreamRetentionPeriod" => retention::decrease(call, input).await,
         "DeleteResourcePolicy" => policies::delete(call, input).await,
         "DeleteStream" => delete_stream::run(call, input).await,
+        "DeregisterStreamConsumer" => consumers::deregister(call, input).await,
         "DescribeAccountSettings" => Ok(account_settings::describe(call)),
         "DescribeLimits" => account::describe_limits(call),
         "DescribeStream" => describe_stream::run(call, input),
+        "DescribeStreamConsumer" => consumers::describe_one(call, input),
         "DescribeStreamSummary" => describe_stream::summary(call, input),
         "DisableEnhancedMonitoring" => monitoring::disable(call, input).await,
         "EnableEnhancedMonitoring" => monitoring::enable(call, input).await,
@@ -73,13 +80,16 @@ pub(crate) async fn run(
         "ListChannels" => Ok(empty_list("Channels")),
         "ListQueues" => Ok(empty_list("Queues")),
         "ListShards" => list_shards::run(call, input).await,
+        "ListStreamConsumers" => consumers::list(call, input),
         "ListStreams" => list_streams::run(call, input),
         "ListTagsForResource" => tags::list_for_resource(call, input),
         "ListTagsForStream" => tags::list_for_stream(call, input),
         "PutRecord" => put_record::run(call, input).await,
         "PutRecords" => put_records::run(call, input).await,
         "PutResourcePolicy" => policies::put(call, input).await,
+        "RegisterStreamConsumer" => consumers::register(call, input).await,
         "RemoveTagsFromStream" => tags::remove_from_stream(call, input).await,
+        "SubscribeToShard" => subscribe_to_shard::run(call, input).await,
         "TagResource" => tags::tag_resource(call, input).await,
         "UntagResource" => tags::untag_resource(call, input).await,
         "UpdateAccountSettings" => account_settings::update(call, input).await,

@@ -10,7 +10,9 @@ use crate::error::{Code, Error};
 use crate::front::Settings;
 use crate::http::Memory;
 use crate::input::Input;
+use crate::model::Encoding;
 use crate::stream::{KEEPER, Stream, StreamState, id_of};
+use crate::subscriptions::Subscriptions;
 use crate::token::{BadToken, LIFETIME_MS, PageToken, TokenKey};
 
 /// What an action sees of its request besides the input.
@@ -19,6 +21,9 @@ pub(crate) struct Call<'f> {
     pub(crate) tokens: &'f TokenKey,
     /// Memory for answers that are larger than their requests.
     pub(crate) answers: &'f Memory,
+    pub(crate) subscriptions: &'f Subscriptions,
+    /// That of the request, and of its answer.
+    pub(crate) encoding: Encoding,
     /// The incarnation that was current when the request came.
     pub(crate) broker: Arc<Broker>,
     /// The region that the client signed for.
@@ -32,7 +37,6 @@ pub(crate) enum Pages {
     Streams = 2,
     Shards = 3,
     /// Of a stream's consumers.
-    #[expect(dead_code, reason = "for ListStreamConsumers")]
     Consumers = 4,
 }
 

@@ -16,11 +16,12 @@ use crate::call::Call;
 use crate::error::{Code, Error};
 use crate::http::{
     Body, BodyError, ContentType, Memory, ReadBody, RequestId, RequestIds, content_type, encode,
-    named, read_body, respond, respond_error, respond_xml,
+    named, read_body, respond, respond_error, respond_events, respond_xml,
 };
 use crate::keys::hex;
 use crate::model::{Encoding, Model, ShapeId, conform, validate};
 use crate::stream::KEEPER;
+use crate::subscriptions::Subscriptions;
 use crate::token::TokenKey;
 use crate::value::{Value, cbor, json};
 
@@ -67,6 +68,7 @@ pub struct Front {
     brokers: Brokers,
     requests: Memory,
     answers: Memory,
+    subscriptions: Subscriptions,
     ids: RequestIds,
     metrics: Arc<Metrics>,
 }
@@ -97,6 +99,7 @@ impl Front {
             tokens: TokenKey::new(key.as_bytes()),
             requests: Memory::new(settings.memory_bytes / 2, "kinesis_requests", &metrics),
             answers: Memory::new(settings.memory_bytes / 2, "kinesis_answers", &metrics),
+            subscriptions: Subscriptions::default(),
             ids: RequestIds::new(|| broker.env().random_u64()),
             metrics,
             settings,
@@ -124,8 +127,15 @@ impl Front {
         };
         let region = region(&head.headers).unwrap_or(&self.settings.region).to_owned();
         let env = Arc::clone(broker.env());
-        let (settings, tokens, answers) = (&self.settings, &self.tokens, &self.answers);
-        let call = Call { settings, tokens, answers, broker, region };
+        let call = Call {
+            settings: &self.settings,
+            tokens: &self.tokens,
+            answers: &self.answers,
+            subscriptions: &self.subscriptions,
+            encoding,
+            broker,
+            region,
+        };
         let operation = target.and_then(|name| self.model.operation(name));
         let body = read_body(&head.headers, body, &self.requests).await;
         let begun = env.monotonic();
@@ -173,6 +183,7 @@ impl Front {
             Answer::Empty => (Vec::new(), None),
             Answer::Value(answer) => (encode(&answer, encoding), None),
             Answer::Held(answer, held) => (encode(&answer, encoding), Some(held)),
+            Answer::Events(body) => return Ok(respond_events(body, id)),
         };
         Ok(respond(StatusCode::OK, Some(named(encoding)), body, id, held))
     }

@@ -24,6 +24,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::{Code, Error};
+use crate::event_stream;
 use crate::model::Encoding;
 use crate::value::{Value, cbor, json};
 
@@ -77,6 +78,14 @@ impl Memory {
         let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
         let taken = Arc::clone(&self.free).acquire_many_owned(units).await;
         taken.map_err(|_| Error::internal("The server is stopping."))
+    }
+
+    /// Gives back what `held` has beyond `bytes`.
+    pub(crate) fn keep(
+        mut held: OwnedSemaphorePermit,
+        bytes: usize,
+    ) -> Option<OwnedSemaphorePermit> {
+        held.split(bytes.div_ceil(UNIT).min(held.num_permits()))
     }
 }
 
@@ -270,14 +279,22 @@ pub(crate) fn respond(
     held: Option<OwnedSemaphorePermit>,
 ) -> Response<Body> {
     // What it took to make the answer goes back but for the answer itself.
-    let units = body.len().div_ceil(UNIT);
-    let held = held.and_then(|mut held| held.split(units.min(held.num_permits())));
+    let held = held.and_then(|held| Memory::keep(held, body.len()));
     let body = Held { body: Full::new(Bytes::from(body)), _held: held };
     let mut response = Response::new(body.boxed_unsync());
     *response.status_mut() = status;
     if let Some(content_type) = content_type {
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     }
+    id.set(response.headers_mut());
+    response
+}
+
+/// An answer of messages.
+pub(crate) fn respond_events(body: Body, id: &RequestId) -> Response<Body> {
+    let mut response = Response::new(body);
+    let kind = HeaderValue::from_static(event_stream::CONTENT_TYPE);
+    response.headers_mut().insert(CONTENT_TYPE, kind);
     id.set(response.headers_mut());
     response
 }

@@ -18,6 +18,7 @@ mod actions;
 mod arn;
 mod call;
 mod error;
+mod event_stream;
 mod front;
 mod http;
 mod input;
@@ -27,6 +28,7 @@ mod resource;
 mod sequence;
 mod shards;
 mod stream;
+mod subscriptions;
 #[cfg(test)]
 mod testing;
 mod token;

@@ -8,7 +8,7 @@ use http_body_util::{BodyExt as _, Full};
 use millrace_broker::Broker;
 use serde_json::Value as Json;
 
-use crate::{Front, Settings};
+use crate::{Body, Front, Settings};
 
 /// A front with a broker of its own.
 pub(crate) struct Server {
@@ -30,12 +30,7 @@ impl Server {
 
     /// The status and the body of an answer to a request in JSON.
     pub(crate) async fn ask(&self, operation: &str, input: Json) -> (StatusCode, Json) {
-        let request = Request::post("/")
-            .header("content-type", "application/x-amz-json-1.1")
-            .header("x-amz-target", format!("Kinesis_20131202.{operation}"))
-            .body(Full::new(Bytes::from(input.to_string())))
-            .unwrap();
-        let (status, body) = self.send(request).await;
+        let (status, body) = self.send(request(operation, &input)).await;
         let body =
             if body.is_empty() { Json::Null } else { serde_json::from_slice(&body).unwrap() };
         (status, body)
@@ -56,10 +51,26 @@ impl Server {
         (text("__type"), text("message") + &text("Message"))
     }
 
+    /// The body of an answer that has no end yet.
+    pub(crate) async fn open(&self, operation: &str, input: Json) -> Body {
+        let answer = self.front.answer(request(operation, &input)).await;
+        assert_eq!(answer.status(), StatusCode::OK, "{operation}");
+        answer.into_body()
+    }
+
     pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> (StatusCode, Bytes) {
         let answer = self.front.answer(request).await;
         assert!(answer.headers().contains_key("x-amzn-requestid"));
         let status = answer.status();
         (status, answer.into_body().collect().await.unwrap().to_bytes())
     }
+}
+
+/// A request in JSON.
+fn request(operation: &str, input: &Json) -> Request<Full<Bytes>> {
+    Request::post("/")
+        .header("content-type", "application/x-amz-json-1.1")
+        .header("x-amz-target", format!("Kinesis_20131202.{operation}"))
+        .body(Full::new(Bytes::from(input.to_string())))
+        .unwrap()
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use millrace_broker::ranges::{PartitionRange, RangeState};
-use millrace_broker::{ReadError, RecordsLimit, RecordsRead, StoredRecord};
+use millrace_broker::{Broker, ReadError, RecordsLimit, RecordsRead, StoredRecord, Topic};
 use millrace_types::{Offset, PartitionId};
 
 use super::Answer;
@@ -47,11 +47,13 @@ pub(super) async fn run(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Err
         None => (BYTES_SCARCE, call.answers.take(BYTES_SCARCE * MEMORY_FACTOR).await?),
     };
     let limit = RecordsLimit { records_max, bytes_max };
-    let read = read(call, &stream, &iterator, limit).await?;
+    let read = read(&call.broker, &stream.topic, iterator.shard, iterator.next, limit).await?;
     let ended = matches!(of.state, RangeState::Sealed { end } if read.next >= end);
     let now = call.now();
-    let mut answer = Members::new()
-        .with("MillisBehindLatest", behind(call, &stream, iterator.shard, &read).await?);
+    let mut answer = Members::new().with(
+        "MillisBehindLatest",
+        behind(&call.broker, &stream.topic, iterator.shard, &read).await?,
+    );
     // At its end a shard has children and no iterator; before, the opposite.
     if ended {
         answer = answer.with("ChildShards", shards.children(iterator.shard));
@@ -85,42 +87,43 @@ fn find(call: &Call<'_>, iterator: &ShardIterator) -> Result<Stream, Error> {
         .ok_or_else(|| Error::not_found("The stream of the ShardIterator is deleted."))
 }
 
-/// Reads from the iterator on; from the oldest record, where retention has
-/// passed the iterator.
-async fn read(
-    call: &Call<'_>,
-    stream: &Stream,
-    iterator: &ShardIterator,
+/// Reads from `next` on; from the oldest record, where retention has passed
+/// that.
+pub(super) async fn read(
+    broker: &Broker,
+    topic: &Topic,
+    shard: PartitionId,
+    next: Offset,
     limit: RecordsLimit,
 ) -> Result<RecordsRead, Error> {
-    let gone = || Error::not_found("The shard of the ShardIterator is gone.");
-    let partition = stream.topic.partition(iterator.shard).ok_or_else(gone)?;
-    match call.broker.read_records(&partition, iterator.next, limit).await {
+    let gone = || Error::not_found("The shard is gone.");
+    let partition = topic.partition(shard).ok_or_else(gone)?;
+    match broker.read_records(&partition, next, limit).await {
         Err(ReadError::OutOfRange(offsets)) => {
             // Beyond the end: AT_SEQUENCE_NUMBER of what is not there yet.
-            let from = iterator.next.max(offsets.log_start);
+            let from = next.max(offsets.log_start);
             if from > offsets.high_watermark {
                 return Ok(RecordsRead { offsets, records: Vec::new(), next: from });
             }
-            Ok(call.broker.read_records(&partition, from, limit).await?)
+            Ok(broker.read_records(&partition, from, limit).await?)
         }
         read => Ok(read?),
     }
 }
 
 /// How long ago the first record that is left was appended; 0 where none is.
-async fn behind(
-    call: &Call<'_>,
-    stream: &Stream,
+pub(super) async fn behind(
+    broker: &Broker,
+    topic: &Topic,
     shard: PartitionId,
     read: &RecordsRead,
 ) -> Result<Value<'static>, Error> {
     if read.next >= read.offsets.last_stable {
         return Ok(Value::Int(0));
     }
-    let Some(partition) = stream.topic.partition(shard) else { return Ok(Value::Int(0)) };
-    let appended = call.broker.append_time_at(&partition, read.next).await?;
-    let ms = appended.map_or(0, |at| call.now().get().saturating_sub(at.get()));
+    let Some(partition) = topic.partition(shard) else { return Ok(Value::Int(0)) };
+    let appended = broker.append_time_at(&partition, read.next).await?;
+    let ms = appended.map_or(0, |at| broker.env().wall().get().saturating_sub(at.get()));
     Ok(Value::Int(ms.max(0)))
 }
 

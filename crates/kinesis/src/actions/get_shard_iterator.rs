@@ -23,6 +23,7 @@ pub(super) async fn run(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Err
     let gone = || call.unknown_stream(stream.name());
     let partition = stream.topic.partition(shard).ok_or_else(gone)?;
     let position = Position {
+        operation: "GetShardIterator",
         kind: input.required("ShardIteratorType"),
         number: input.text("StartingSequenceNumber"),
         number_name: "StartingSequenceNumber",
@@ -37,6 +38,7 @@ pub(super) async fn run(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Err
 
 /// Where a reader asks to begin. SubscribeToShard has the same.
 pub(super) struct Position<'a> {
+    pub(super) operation: &'static str,
     /// One of the model's `ShardIteratorType`.
     pub(super) kind: &'a str,
     pub(super) number: Option<&'a str>,
@@ -93,14 +95,14 @@ fn number(
     (shard, of): (PartitionId, &PartitionRange),
     position: &Position<'_>,
 ) -> Result<Place, Error> {
-    let (name, kind) = (position.number_name, position.kind);
+    let (name, kind, operation) = (position.number_name, position.kind, position.operation);
     let Some(text) = position.number else {
         return Err(Error::invalid(format!("{name} must be given with the type {kind}.")));
     };
     let (stream, account) = (stream.name(), &call.settings.account_id);
     let number = SequenceNumber::parse(text).ok_or_else(|| {
         Error::invalid(format!(
-            "{name} {text} used in GetShardIterator on shard {} in stream {stream} under account \
+            "{name} {text} used in {operation} on shard {} in stream {stream} under account \
              {account} is invalid.",
             crate::shards::name(shard)
         ))

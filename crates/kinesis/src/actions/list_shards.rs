@@ -133,7 +133,8 @@ fn read(
     })
 }
 
-fn check_created(input: Input<'_>, stream: &Stream) -> Result<(), Error> {
+/// Refuses a stream that was made at another time than the request says.
+pub(super) fn check_created(input: Input<'_>, stream: &Stream) -> Result<(), Error> {
     let Some(created) = input.time("StreamCreationTimestamp") else { return Ok(()) };
     if created.get() / 1000 != stream.topic.created().get() / 1000 {
         let name = stream.name();

@@ -1,0 +1,114 @@
+"""Enhanced fan-out through boto3 over HTTP/1.1: records of both protocols, pushed to consumers that subscribe."""
+
+import threading
+
+import pytest
+from botocore.exceptions import ClientError
+from confluent_kafka import Producer
+from test_kinesis import client, create, error
+
+pytestmark = pytest.mark.millrace
+
+SHARD = "shardId-000000000000"
+
+
+def arn(name):
+    return f"arn:aws:kinesis:eu-west-1:123456789012:stream/{name}"
+
+
+def register(kinesis, name, consumer="c"):
+    registered = kinesis.register_stream_consumer(StreamARN=arn(name), ConsumerName=consumer)["Consumer"]
+    assert registered["ConsumerStatus"] == "ACTIVE"
+    return registered["ConsumerARN"]
+
+
+def subscribe(kinesis, consumer, kind, shard=SHARD, **more):
+    position = {"Type": kind, **more}
+    return kinesis.subscribe_to_shard(ConsumerARN=consumer, ShardId=shard, StartingPosition=position)["EventStream"]
+
+
+def records(events, n):
+    """The next `n` records, and the event that brought the last."""
+    found = []
+    for event in events:
+        event = event["SubscribeToShardEvent"]
+        found += event["Records"]
+        assert event["ContinuationSequenceNumber"] and not event.get("ChildShards")
+        if len(found) >= n:
+            return found, event
+    raise AssertionError(f"the subscription ended after {len(found)} of {n} records")
+
+
+def test_records_of_both_protocols_are_pushed_as_they_are_put(broker, name):
+    kinesis = client(broker)
+    create(kinesis, name)
+    old = [kinesis.put_record(StreamName=name, Data=b"old-%d" % n, PartitionKey="k")["SequenceNumber"] for n in range(3)]
+    all_of_it = subscribe(kinesis, register(kinesis, name, "all"), "TRIM_HORIZON")
+    latest = subscribe(kinesis, register(kinesis, name, "latest"), "LATEST")
+    found, _ = records(all_of_it, 3)
+    assert [(r["Data"], r["PartitionKey"], r["SequenceNumber"]) for r in found] == [
+        (b"old-%d" % n, "k", number) for n, number in enumerate(old)
+    ]
+    # A reader that waits gets what is put while it does.
+    waiting = {}
+    reader = threading.Thread(target=lambda: waiting.update(found=records(latest, 2)))
+    reader.start()
+    new = kinesis.put_record(StreamName=name, Data=b"by-kinesis", PartitionKey="k")["SequenceNumber"]
+    producer = Producer({"bootstrap.servers": broker.bootstrap})
+    producer.produce(name, b"by-kafka", b"key", partition=0)
+    assert producer.flush(30) == 0
+    reader.join(30)
+    found, last = waiting["found"]
+    assert [(r["Data"], r["PartitionKey"]) for r in found] == [(b"by-kinesis", "k"), (b"by-kafka", "key")]
+    assert found[0]["SequenceNumber"] == new and last["MillisBehindLatest"] == 0
+    assert last["ContinuationSequenceNumber"] == found[1]["SequenceNumber"]
+    same, _ = records(all_of_it, 2)
+    assert [r["SequenceNumber"] for r in same] == [r["SequenceNumber"] for r in found]
+    for events in (all_of_it, latest):
+        events.close()
+
+
+def test_a_backlog_comes_whole_and_in_order(broker, name):
+    kinesis = client(broker)
+    create(kinesis, name)
+    for batch in range(4):
+        rows = [{"Data": b"%05d" % (batch * 500 + n) * 800, "PartitionKey": "k"} for n in range(500)]
+        assert kinesis.put_records(StreamName=name, Records=rows)["FailedRecordCount"] == 0
+    events = subscribe(kinesis, register(kinesis, name), "TRIM_HORIZON")
+    found, last = records(events, 2000)
+    assert [int(r["Data"][:5]) for r in found] == list(range(2000)) and last["MillisBehindLatest"] == 0
+    events.close()
+
+
+def test_a_second_call_is_refused_while_the_first_is_young(broker, name):
+    kinesis = client(broker)
+    create(kinesis, name)
+    consumer = register(kinesis, name)
+    events = subscribe(kinesis, consumer, "LATEST")
+    with pytest.raises(ClientError) as raised:
+        subscribe(kinesis, consumer, "LATEST")
+    assert raised.value.response["Error"]["Code"] == "ResourceInUseException"
+    kinesis.deregister_stream_consumer(ConsumerARN=consumer)
+    assert error(kinesis.describe_stream_consumer, ConsumerARN=consumer)[0] == "ResourceNotFoundException"
+    events.close()
+
+
+def test_consumers_are_there_after_a_restart(own_broker, name):
+    kinesis = client(own_broker)
+    create(kinesis, name)
+    consumer = register(kinesis, name)
+    kinesis.put_record(StreamName=name, Data=b"one", PartitionKey="k")
+    own_broker.restart()
+    kinesis = client(own_broker)
+    assert [c["ConsumerARN"] for c in kinesis.list_stream_consumers(StreamARN=arn(name))["Consumers"]] == [consumer]
+    events = subscribe(kinesis, consumer, "TRIM_HORIZON")
+    found, last = records(events, 1)
+    assert [r["Data"] for r in found] == [b"one"]
+    events.close()
+    # Where one subscription stops another goes on.
+    kinesis.put_record(StreamName=name, Data=b"two", PartitionKey="k")
+    other = register(kinesis, name, "d")
+    number = last["ContinuationSequenceNumber"]
+    events = subscribe(kinesis, other, "AFTER_SEQUENCE_NUMBER", SequenceNumber=number)
+    assert [r["Data"] for r in records(events, 1)[0]] == [b"two"]
+    events.close()
