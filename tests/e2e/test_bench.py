@@ -66,7 +66,9 @@ def test_acks_0(broker):
 
 def test_one_record_a_request(broker):
     (phase,) = bench(broker, "--producers", 10, "--batch-records", 1, "--record-bytes", 100, "--in-flight", 1, *SHORT)["phases"]
-    assert phase["produce_requests"] == phase["batches_in"] == phase["records_in"] > 0
+    # The last request of each producer may be counted on either side of the end.
+    assert phase["batches_in"] == phase["records_in"] > 0
+    assert abs(phase["produce_requests"] - phase["batches_in"]) <= 10
 
 
 def test_what_was_there_before_is_read_beside_producers(broker, admin, name):
