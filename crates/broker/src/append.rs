@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use millrace_log::batch::{self, BatchBuilder, BatchHeader, Compression};
+use millrace_log::batch::{self, BatchHeader, Compression};
 use millrace_store::engine::{self, Class, Ended};
 use millrace_types::{Lsn, Offset, Timestamp};
 
 use crate::{
-    AppendError, Broker, NewRecord, Partition, config::TimestampKind, metrics::Reason,
+    AppendError, Broker, Partition, config::TimestampKind, metrics::Reason,
     validate::check_timestamp,
 };
 
@@ -38,7 +38,7 @@ pub struct Appended {
 /// or a commit is due.
 #[must_use = "appends are made through it"]
 pub struct Appends<'a> {
-    broker: &'a Broker,
+    pub(crate) broker: &'a Broker,
     log: engine::Appends<'a>,
 }
 
@@ -60,28 +60,7 @@ impl Appends<'_> {
         appended
     }
 
-    /// Appends `records` to `partition` as one batch, whatever its size: who
-    /// calls bounds it. Returns as [`Self::append`].
-    ///
-    /// # Errors
-    /// See [`AppendError`]; nothing was appended then.
-    pub async fn append_records(
-        &self,
-        partition: &Arc<Partition>,
-        records: &[NewRecord<'_>],
-    ) -> Result<Appended, AppendError> {
-        let mut builder = BatchBuilder::new(self.broker.env().wall());
-        for record in records {
-            builder.record(0, record.key, record.value, record.headers);
-        }
-        let batch = builder.build();
-        let header = BatchHeader::parse(&batch)?;
-        let appended = self.append_checked(partition, &header, &batch).await;
-        self.count_refusal(&appended);
-        appended
-    }
-
-    fn count_refusal(&self, appended: &Result<Appended, AppendError>) {
+    pub(crate) fn count_refusal(&self, appended: &Result<Appended, AppendError>) {
         if let Err(error) = appended {
             self.broker.metrics.batches_refused.with(&Reason { reason: error.name() }).increment();
         }
@@ -109,7 +88,7 @@ impl Appends<'_> {
     }
 
     /// Appends a well-formed batch, with the checks that its topic asks for.
-    async fn append_checked(
+    pub(crate) async fn append_checked(
         &self,
         partition: &Arc<Partition>,
         header: &BatchHeader,

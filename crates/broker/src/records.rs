@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use millrace_log::{
-    batch::{self, BatchHeader, Compression},
+    batch::{self, BatchBuilder, BatchHeader, Compression},
     records::{self, Record},
 };
 use millrace_types::{Offset, Timestamp};
 
 pub use millrace_log::batch::RecordHeader;
 
-use crate::{Broker, Offsets, Partition, ReadError};
+use crate::{AppendError, Appended, Appends, Broker, Offsets, Partition, ReadError};
 
 /// A record to be appended.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +66,29 @@ pub struct RecordsRead {
 const DECOMPRESSED_MAX: usize = 64 << 20;
 /// Bytes that are read at once: a page of small records needs few.
 const READ_BYTES: usize = 1 << 20;
+
+impl Appends<'_> {
+    /// Appends `records` to `partition` as one batch, whatever its size: who
+    /// calls bounds it. Returns as [`Self::append`].
+    ///
+    /// # Errors
+    /// See [`AppendError`]; nothing was appended then.
+    pub async fn append_records(
+        &self,
+        partition: &Arc<Partition>,
+        records: &[NewRecord<'_>],
+    ) -> Result<Appended, AppendError> {
+        let mut builder = BatchBuilder::new(self.broker.env().wall());
+        for record in records {
+            builder.record(0, record.key, record.value, record.headers);
+        }
+        let batch = builder.build();
+        let header = BatchHeader::parse(&batch)?;
+        let appended = self.append_checked(partition, &header, &batch).await;
+        self.count_refusal(&appended);
+        appended
+    }
+}
 
 impl Broker {
     /// Reads records of `partition` from `from` on: what is committed, up to

@@ -1,7 +1,6 @@
 use millrace_types::{PartitionId, TopicName};
 
 use super::*;
-use crate::Appended;
 use crate::{NewTopic, config::Overrides};
 
 fn wait<T>(work: impl Future<Output = T>) -> T {
