@@ -10,7 +10,7 @@ use millrace_log::{
 use millrace_store::engine;
 use millrace_types::{LeaderEpoch, Offset, Timestamp};
 
-use crate::{Broker, DeleteRecordsError, Offsets, Partition, ReadError};
+use crate::{Broker, DeleteRecordsError, Offsets, Partition, ReadError, validate::DECODED_MAX};
 
 /// Records of open transactions: seen or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,10 +53,6 @@ pub struct OffsetAndTime {
     /// The epoch in which it was appended.
     pub leader_epoch: LeaderEpoch,
 }
-
-/// Bytes that one batch may have when it is decompressed to look for a
-/// record: what is larger is answered by its first offset.
-const DECOMPRESSED_MAX: usize = 64 << 20;
 
 impl Broker {
     /// Reads whole batches from the one that holds `from` on; nothing where
@@ -139,9 +135,10 @@ impl Broker {
         if header.timestamp_type == TimestampType::LogAppendTime {
             return Ok(Some(found(header.base_offset.max(from), header.max_timestamp)));
         }
-        let Ok(body) = records::body(&header, &bytes, DECOMPRESSED_MAX) else {
-            // What its producer compressed wrongly is its readers' trouble;
-            // the batch's first offset is a right place to start from.
+        let Ok(body) = records::body(&header, &bytes, DECODED_MAX) else {
+            // What its producer compressed wrongly is its readers' trouble, and
+            // what is larger is not decoded for this: the batch's first offset
+            // is a right place to start from.
             return Ok(Some(found(header.base_offset.max(from), header.max_timestamp)));
         };
         for record in records::records(&header, &body).map_while(Result::ok) {

@@ -14,7 +14,9 @@ use millrace_types::{Offset, Timestamp};
 
 pub use millrace_log::batch::RecordHeader;
 
-use crate::{AppendError, Appended, Appends, Broker, Offsets, Partition, ReadError};
+use crate::{
+    AppendError, Appended, Appends, Broker, Offsets, Partition, ReadError, validate::DECODED_MAX,
+};
 
 /// A record to be appended.
 #[derive(Clone, Copy, Debug)]
@@ -62,8 +64,6 @@ pub struct RecordsRead {
     pub next: Offset,
 }
 
-/// Bytes that one batch may have when it is decompressed.
-const DECOMPRESSED_MAX: usize = 64 << 20;
 /// Bytes that are read at once: a page of small records needs few.
 const READ_BYTES: usize = 1 << 20;
 
@@ -183,7 +183,7 @@ impl Page {
             self.read.next = self.read.next.max(next);
             return true;
         }
-        let body = match records::body(header, batch, DECOMPRESSED_MAX) {
+        let body = match records::body(header, batch, DECODED_MAX) {
             Ok(body) => body,
             Err(error) => {
                 tracing::warn!(offset = %header.base_offset, %error, "a batch cannot be read");

@@ -30,8 +30,9 @@ use crate::{
 #[cfg(test)]
 mod tests;
 
-/// Bytes that the records of one batch may have when they are decoded.
-const DECODED_MAX: usize = 64 << 20;
+/// Bytes that the records of one batch may have when they are decoded, wherever
+/// that is: what is judged here can be read there.
+pub(crate) const DECODED_MAX: usize = 64 << 20;
 /// Bytes of records, decoded, that are judged at once, and compressed anew by a
 /// fast codec: about a millisecond at most.
 const INLINE_MAX: usize = 256 << 10;
