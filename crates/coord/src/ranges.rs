@@ -13,8 +13,11 @@ use std::fmt;
 
 use millrace_types::{Offset, PartitionId};
 
+mod reshard;
 #[cfg(test)]
 mod tests;
+
+pub use reshard::{MalformedReshard, Reshard, ReshardError, Step};
 
 /// Hashes from `first` to `last`, both included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
