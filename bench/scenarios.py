@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import disk
 from compare import DURABILITY, SERVERS, cell, machine
 from harness.servers import Millrace, millrace_binary
 
@@ -40,6 +41,8 @@ class Scenario:
     old_bytes: int = 0
     #: Measures this rate first, on this server, and uses half of it as {rate}.
     half_of: str | None = None
+    #: Measures in each round what the disk alone takes for commits at that rate.
+    disk: bool = False
     #: Judges what the variants are to each other, if there are two: (column, what its ratio says).
     between: tuple[str, str] | None = None
 
@@ -75,6 +78,7 @@ SCENARIOS = {
         servers=("kafka", "millrace-os", "millrace"),
         columns=("mb_in", "p50", "p99", "p999", "max", "cpu_in", "commits"),
         half_of="kafka",
+        disk=True,
     ),
     "p99-sync": Scenario(
         "latency at half of what Kafka takes when it syncs every batch (16 KB batches, 2 producers)",
@@ -82,6 +86,7 @@ SCENARIOS = {
         servers=("kafka-sync", "millrace"),
         columns=("mb_in", "p50", "p99", "p999", "max", "cpu_in", "commits"),
         half_of="kafka-sync",
+        disk=True,
     ),
     "partitions": Scenario(
         "the same batches and requests a second in 6 partitions and in 10,000: CPU for each batch",
@@ -237,12 +242,14 @@ def system_calls(server, options: tuple) -> float:
 class Session:
     """The servers of a scenario, and what its variants' options become on each."""
 
-    def __init__(self, scenario: Scenario, servers: dict, options: argparse.Namespace):
-        self.scenario, self.servers, self.given = scenario, servers, options
+    def __init__(self, scenario: Scenario, servers: dict, options: argparse.Namespace, home: Path):
+        self.scenario, self.servers, self.given, self.home = scenario, servers, options, home
         self.seconds = options.seconds or scenario.seconds
         self.extra = [word for option in options.option for word in _flag(option)]
         self.values: dict[str, str] = {}
         self.old: dict[str, str] = {}
+        #: p50 and p99 of the disk alone, in ms, a round each.
+        self.disk: list[tuple[float, float]] = []
 
     def prepare(self):
         for name, server in self.servers.items():
@@ -273,6 +280,10 @@ class Session:
         runs = []
         names = list(self.servers)
         for number in range(-self.given.warm, self.given.rounds):
+            if self.scenario.disk and number >= 0:
+                took = disk.commits(self.home, float(self.values["rate"]) * 1000, min(self.seconds, 3))
+                self.disk.append((took[len(took) // 2], took[len(took) * 99 // 100]))
+                print(f"the disk alone: p50 {self.disk[-1][0]:.2f}, p99 {self.disk[-1][1]:.2f} ms", file=sys.stderr)
             turn = number % len(names)
             for name in names[turn:] + names[:turn]:
                 for variant in self.scenario.variants:
@@ -353,16 +364,19 @@ def main() -> int:
             started = time.monotonic()
             servers[name].start()
             print(f"{name} serves after {time.monotonic() - started:.1f} s", file=sys.stderr)
-        session = Session(scenario, servers, options)
+        session = Session(scenario, servers, options, home)
         session.prepare()
         runs = session.rounds()
     load = " ".join(str(word) for words in scenario.variants.values() for word in ("", *words)).format(**session.values, old="OLD").strip()
     what = (f"{options.scenario}: {scenario.about}. `millrace bench {load}`; {options.rounds} rounds of {session.seconds} s after "
             f"{options.warm} to warm; {machine()}")  # fmt: skip
     print(f"{what}.\n\n{table(scenario, names, runs)}")
+    if session.disk:
+        p50, p99 = ([round[column] for round in session.disk] for column in (0, 1))
+        print(f"\nThe disk alone, a direct write and fdatasync at the same bytes a second: p50 {cell(p50, 2)} ms, p99 {cell(p99, 2)} ms")
     if options.json:
         results = [{"server": r.server, "variant": r.variant, "metrics": r.metrics, "calls_per_gb": r.calls_per_gb, "report": r.report} for r in runs]
-        options.json.write_text(json.dumps({"what": what, "results": results}, indent=1) + "\n")
+        options.json.write_text(json.dumps({"what": what, "disk_ms": session.disk, "results": results}, indent=1) + "\n")
     return 0
 
 

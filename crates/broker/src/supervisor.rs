@@ -226,6 +226,8 @@ async fn open(
         writer.close();
         done.notify_waiters();
     }));
+    let synced = Arc::clone(&engine);
+    env.blocking(Box::new(move || synced.run_syncer()));
     let maintained = Arc::clone(&engine);
     env.blocking(Box::new(move || maintained.run_maintenance()));
     let log: Arc<dyn GroupLog> =

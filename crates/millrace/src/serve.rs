@@ -115,7 +115,7 @@ async fn serve(settings: Settings) -> Result<(), ServeError> {
         Signals::new().map_err(|why| ServeError::System { what: "handle signals", why })?;
     let dir = std::path::absolute(&settings.own.data_dir);
     let dir = dir.unwrap_or_else(|_| settings.own.data_dir.clone());
-    let (disk, direct_io) = open_disk(&dir).await?;
+    let (disk, direct_io) = open_disk(&dir, settings.own.flush).await?;
     let metrics = Arc::new(Metrics::new());
     describe_process(&metrics, &settings);
     let sockets = Sockets::bind(&settings).await?;
@@ -172,8 +172,11 @@ async fn serve(settings: Settings) -> Result<(), ServeError> {
 }
 
 /// The data directory, with what a dead server left in it for scripts removed.
-async fn open_disk(dir: &Path) -> Result<(OsDisk, DirectIo), ServeError> {
-    let disk = OsDisk::open(dir).map_err(ServeError::data_dir(dir))?;
+async fn open_disk(dir: &Path, flush: Flush) -> Result<(OsDisk, DirectIo), ServeError> {
+    let mut disk = OsDisk::open(dir).map_err(ServeError::data_dir(dir))?;
+    if flush == Flush::Os {
+        disk = disk.through_page_cache("flush=os leaves it to the operating system when to write");
+    }
     // Whoever holds the lock may be serving, and then the file is its own.
     let lock = lock(&disk).await.map_err(ServeError::data_dir(dir))?;
     endpoints::remove(dir).map_err(ServeError::data_dir(dir))?;

@@ -65,6 +65,18 @@ impl OsDisk {
         Ok(Self { path: path.to_owned(), directory, direct_io: OnceLock::new() })
     }
 
+    /// Lets [`Mode::Direct`] go through the page cache. A write then returns
+    /// without the disk, and a sync has more to do.
+    ///
+    /// # Panics
+    /// If direct I/O was tried or a file opened before.
+    #[must_use]
+    pub fn through_page_cache(self, reason: &str) -> Self {
+        let unavailable = DirectIo::Unavailable(reason.to_owned());
+        assert!(self.direct_io.set(unavailable).is_ok(), "files are open already");
+        self
+    }
+
     /// Whether direct I/O works here, tried once. Call it with the lock held.
     pub fn direct_io(&self) -> &DirectIo {
         self.direct_io.get_or_init(|| match self.probe() {

@@ -280,11 +280,7 @@ impl Engine {
             return Ok(());
         }
         for file in self.files.all().into_iter().filter(|file| !file.is_sealed()) {
-            let end = file.data_end();
-            // Only the first sync after a failed writeback says so: the log
-            // writer would never hear of it.
-            file.handle.sync().inspect_err(|error| self.end(error))?;
-            file.set_synced_to(end);
+            self.sync(&file).inspect_err(|error| self.end(error))?;
         }
         Ok(())
     }

@@ -97,12 +97,17 @@ impl LogFile {
     }
 
     pub(super) fn set_synced_to(&self, position: u64) {
-        // Writer and maintenance both sync.
+        // Writer, syncer and maintenance all sync.
         self.synced_to.fetch_max(position, Ordering::AcqRel);
     }
 
     pub(super) fn synced_to(&self) -> u64 {
         self.synced_to.load(Ordering::Acquire)
+    }
+
+    /// Bytes of frames that no returned sync covers.
+    pub(super) fn unsynced(&self) -> u64 {
+        self.data_end().saturating_sub(self.synced_to())
     }
 
     pub(super) fn reserve(&self, bytes: u64) {

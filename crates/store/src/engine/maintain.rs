@@ -23,7 +23,7 @@ use super::{
     reserve::Reserve,
     rewrite::Rewriting,
     scrub::Scrub,
-    writer::{Finished, WriterState},
+    writer::Finished,
 };
 use crate::{
     disk::{DiskError, DiskErrorKind, Mode},
@@ -244,7 +244,7 @@ impl Engine {
             };
             (finished, gathering.next.take())
         };
-        if let Err(error) = self.write_footer(&finished, &mut WriterState::default()) {
+        if let Err(error) = self.write_footer(&finished) {
             tracing::warn!(%error, "the last log file was not sealed; the next start scans it");
             return;
         }

@@ -43,6 +43,7 @@ mod scrub;
 mod sequential;
 mod sources;
 mod stats;
+mod syncer;
 #[cfg(test)]
 mod tests;
 mod wait;
@@ -199,6 +200,10 @@ pub struct Engine {
     requested: Arc<dyn Bell>,
     /// Held by whoever maintains, over I/O.
     housekeeping: Mutex<maintain::Housekeeping>,
+    /// Wakes the syncer.
+    unsynced: Arc<dyn Bell>,
+    /// Held over each sync; the one that failed, if one did.
+    sync_failed: Mutex<Option<DiskError>>,
     /// Held by the writer while it writes and publishes.
     writing: Mutex<()>,
     /// Held while durable records of hidden partitions are applied: the high
@@ -287,6 +292,7 @@ impl Engine {
         self.room.notify_waiters();
         self.work.ring();
         self.requested.ring();
+        self.unsynced.ring();
     }
 
     /// Forgets producers of `partition` that were silent since `before`.

@@ -488,7 +488,7 @@ fn build(
     let pool = BlockPool::new(capacity.saturating_add(super::pending_capacity(&options)));
     let meta = Arc::new(Partition::new(TopicPartition::new(TopicId::META, PartitionId(0))));
     let (ended, _) = signal::channel(false);
-    let (work, requested) = (env.bell(), env.bell());
+    let (work, requested, unsynced) = (env.bell(), env.bell(), env.bell());
     Ok(Engine {
         cache: BlockCache::new(pool, capacity),
         env,
@@ -519,6 +519,8 @@ fn build(
         requests: Mutex::new(Requests::default()),
         requested,
         housekeeping: Mutex::default(),
+        unsynced,
+        sync_failed: Mutex::default(),
         writing: Mutex::default(),
         hidden_order: Mutex::default(),
         changed: AtomicBool::new(true),
@@ -634,6 +636,7 @@ impl Engine {
         assert!(self.is_ended(), "an engine that goes on is not recovered");
         let _maintenance = lock_over_io(&*self.env, &self.housekeeping);
         let _writing = lock_over_io(&*self.env, &self.writing);
+        let _syncing = lock_over_io(&*self.env, &self.sync_failed);
         let files = self.files.all().into_iter().filter(|file| !file.is_sealed());
         files.map(|file| (file.id, file.synced_to())).collect()
     }

@@ -9,6 +9,7 @@ mod measure;
 mod memory;
 mod rewriting;
 mod space;
+mod syncing;
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -43,17 +43,12 @@ pub(super) struct Finished {
 
 /// With nothing to write for this long, a mark is written.
 const MARK_AFTER: Duration = Duration::from_secs(1);
-/// With `flush=os`, the log is synced behind the acknowledgements this often,
-/// at least.
-const LAZY_SYNC_BYTES: u64 = 64 << 20;
 
 /// What the writer remembers from step to step.
 #[derive(Debug, Default)]
 pub struct WriterState {
-    /// Bytes were synced that no frame's `synced_to` names yet.
+    /// Bytes were written that no frame's `synced_to` names yet.
     unmarked: bool,
-    /// With `flush=os`: bytes written since the last sync.
-    unsynced_bytes: u64,
     /// Bytes that the last step took, and that had gathered when it was done.
     taken: u64,
     behind: u64,
@@ -150,11 +145,14 @@ impl Engine {
     /// Nothing was written for a while: says in the log what is synced, so
     /// that recovery can tell a torn frame from a rotten one.
     pub fn idle_step(&self, state: &mut WriterState) {
-        if let Err(error) = self.sync_lazily(state, 1) {
-            return self.end(&error);
-        }
         if !state.unmarked {
             return;
+        }
+        let file = Arc::clone(self.gather.lock().gather.file());
+        if file.unsynced() > 0
+            && let Err(error) = self.sync(&file)
+        {
+            return self.end(&error);
         }
         let mark = {
             let mut gathering = self.gather.lock();
@@ -179,7 +177,7 @@ impl Engine {
         let mut frames = frames.into_iter().peekable();
         while let Some(first) = frames.next() {
             while let Some(ended) = finished.next_if(|ended| ended.file.id < first.file.id) {
-                self.write_footer(&ended, state)?;
+                self.write_footer(&ended)?;
             }
             let file = Arc::clone(&first.file);
             let mut group = vec![first];
@@ -187,17 +185,17 @@ impl Engine {
                 group.push(frame);
             }
             self.write_group(&file, &group, state)?;
-            let end = group.last().map(|frame| (frame.lsn, frame.position + frame.len));
+            let last = group.last().map(|frame| frame.lsn);
             self.publish(&file, group);
             if canary!(ReadBeforeDurable)
-                && let Some((lsn, end)) = end
+                && let Some(lsn) = last
             {
-                self.sync(&file, end, state)?;
+                self.sync(&file)?;
                 self.durable.advance(lsn);
             }
         }
         for ended in finished {
-            self.write_footer(&ended, state)?;
+            self.write_footer(&ended)?;
         }
         Ok(())
     }
@@ -222,52 +220,21 @@ impl Engine {
         self.stats.commits.fetch_add(1, Ordering::Relaxed);
         self.stats.bytes_written.fetch_add(bytes, Ordering::Relaxed);
         file.set_data_end(end, last.lsn);
-        state.unsynced_bytes += bytes;
+        state.unmarked = true;
         match self.options.flush {
             Flush::Fsync if canary!(ReadBeforeDurable) => Ok(()),
-            Flush::Fsync => self.sync(file, end, state),
-            Flush::Os => {
-                // Recovery takes what is not synced into memory, all at once.
-                let memory = self.cache.pool().usage().capacity as u64;
-                self.sync_lazily(state, LAZY_SYNC_BYTES.min(memory / 4))?;
+            Flush::Fsync => {
+                self.sync(file)?;
                 state.behind = self.gather.lock().gather.pending_bytes();
                 Ok(())
             }
+            // Nothing gathers behind a copy that would be worth a wait.
+            Flush::Os => self.sync_behind(file),
         }
-    }
-
-    fn sync(&self, file: &LogFile, end: u64, state: &mut WriterState) -> Result<(), DiskError> {
-        let started = self.env.monotonic();
-        if !canary!(NoFsync) {
-            file.handle.sync()?;
-        }
-        self.stats.flushed(self.env.monotonic().saturating_sub(started));
-        state.unsynced_bytes = 0;
-        state.unmarked = true;
-        file.set_synced_to(end);
-        let mut gathering = self.gather.lock();
-        if gathering.gather.file().id == file.id {
-            gathering.gather.synced_to = end;
-        }
-        state.behind = gathering.gather.pending_bytes();
-        Ok(())
-    }
-
-    /// With `flush=os`: syncs once `bytes` wait for it.
-    fn sync_lazily(&self, state: &mut WriterState, bytes: u64) -> Result<(), DiskError> {
-        if state.unsynced_bytes < bytes {
-            return Ok(());
-        }
-        let file = Arc::clone(self.gather.lock().gather.file());
-        self.sync(&file, file.data_end(), state)
     }
 
     /// Seals a file: its footer, then a sync, before any frame of the next.
-    pub(super) fn write_footer(
-        &self,
-        ended: &Finished,
-        state: &mut WriterState,
-    ) -> Result<(), DiskError> {
+    pub(super) fn write_footer(&self, ended: &Finished) -> Result<(), DiskError> {
         let info = FooterInfo {
             file: ended.file.id,
             incarnation: self.incarnation,
@@ -282,10 +249,9 @@ impl Engine {
         ended.file.handle.write_at(ended.data_end, &[IoSlice::new(&bytes)])?;
         let length = ended.data_end + bytes.len() as u64;
         ended.file.handle.set_length(length)?;
-        ended.file.handle.sync()?;
+        self.sync(&ended.file)?;
         ended.file.seal(length);
         self.stats.bytes_written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        state.unsynced_bytes = 0;
         for group in extents.chunk_by(|a, b| a.partition == b.partition) {
             let partition = group
                 .first()
@@ -376,6 +342,7 @@ impl Engine {
     pub fn stop_writer(&self) {
         self.gather.lock().stopping = true;
         self.work.ring();
+        self.unsynced.ring();
     }
 }
 

@@ -58,6 +58,7 @@ impl Env for Told {
 #[derive(Clone, Copy)]
 enum Busy {
     Writer,
+    Syncer,
     Maintenance,
 }
 
@@ -81,6 +82,7 @@ fn what_was_synced_is_asked_for_only_when_nobody_is_busy(busy: Busy) {
     std::thread::scope(|scope| {
         // In the midst of a sync when the other one ends the log.
         let writing = matches!(busy, Busy::Writer).then(|| engine.writing.lock());
+        let syncing = matches!(busy, Busy::Syncer).then(|| engine.sync_failed.lock());
         let maintaining = matches!(busy, Busy::Maintenance).then(|| engine.housekeeping.lock());
         engine.end(&DiskError {
             kind: DiskErrorKind::Io,
@@ -95,7 +97,7 @@ fn what_was_synced_is_asked_for_only_when_nobody_is_busy(busy: Busy) {
         });
         assert_eq!(told.recv().unwrap(), Event::Waits);
         file.set_synced_to(1 << 20);
-        drop((writing, maintaining));
+        drop((writing, syncing, maintaining));
         assert_eq!(asked.join().unwrap().get(&file.id), Some(&(1 << 20)));
     });
 }
@@ -103,6 +105,11 @@ fn what_was_synced_is_asked_for_only_when_nobody_is_busy(busy: Busy) {
 #[test]
 fn the_next_incarnation_waits_for_the_writer_of_the_last() {
     what_was_synced_is_asked_for_only_when_nobody_is_busy(Busy::Writer);
+}
+
+#[test]
+fn the_next_incarnation_waits_for_the_syncer_of_the_last() {
+    what_was_synced_is_asked_for_only_when_nobody_is_busy(Busy::Syncer);
 }
 
 #[test]
