@@ -6,8 +6,13 @@
 //! pipelined; everything that is told to anyone (high watermark, epochs,
 //! producers, snapshots) is durable state only.
 //!
+//! A partition that is *sealed* takes no more records. Offsets from its end on
+//! are nobody's: the seal takes the first, and the batches that producers
+//! still send there and that are stored elsewhere take theirs, so that they
+//! are known when they come again. No reader sees these offsets.
+//!
 //! Invariants: log start ≤ high watermark ≤ next offset; epochs and append
-//! times never decrease; `restore(snapshot)` followed by `replay` of the
+//! times never decrease; what is sealed stays so; `restore(snapshot)` followed by `replay` of the
 //! extents since gives the durable state again. One owner drives it: the
 //! broker's partition, and recovery in `store`.
 
@@ -45,6 +50,9 @@ pub struct Partition {
     /// Append time of the last admitted batch, and of the last durable one.
     admitted_append_time: Timestamp,
     append_time: Timestamp,
+    /// The end of its records, once a seal was admitted, and once it is durable.
+    admitted_seal: Option<Offset>,
+    seal: Option<Offset>,
     /// The epoch of the next append.
     leader_epoch: LeaderEpoch,
     epochs: Epochs,
@@ -103,7 +111,7 @@ pub enum AdmitError {
     /// Offsets are used up.
     #[error("the partition has no offsets left")]
     OffsetOverflow,
-    /// Reserved: the partition was sealed and takes no more.
+    /// The partition was sealed and takes no more.
     #[error("the partition is sealed")]
     Sealed,
 }
@@ -132,10 +140,17 @@ impl Partition {
     #[must_use]
     pub fn restore(snapshot: PartitionSnapshot) -> Self {
         let epochs = Epochs::restore(snapshot.epochs);
+        let end = snapshot.high_watermark;
+        let seal = (snapshot.behind_seal > 0).then_some(end);
+        // The sum was checked when the snapshot was read.
+        let behind = i64::try_from(snapshot.behind_seal).unwrap_or(0);
+        let high_watermark = end.checked_add(behind).unwrap_or(end);
         Self {
             log_start: snapshot.log_start,
-            high_watermark: snapshot.high_watermark,
-            next_offset: snapshot.high_watermark,
+            high_watermark,
+            next_offset: high_watermark,
+            admitted_seal: seal,
+            seal,
             admitted_append_time: snapshot.append_time,
             append_time: snapshot.append_time,
             leader_epoch: epochs.last().map_or(LeaderEpoch(0), LeaderEpoch::next),
@@ -147,9 +162,11 @@ impl Partition {
     /// The durable state: nothing at or above the high watermark.
     #[must_use]
     pub fn snapshot(&self) -> PartitionSnapshot {
+        let behind_seal = self.seal.map_or(0, |end| self.high_watermark.since(end).max(1));
         PartitionSnapshot {
             log_start: self.log_start,
             high_watermark: self.high_watermark(),
+            behind_seal,
             append_time: self.append_time,
             epochs: self.epochs.starts().to_vec(),
             producers: self.producers.durable(),
@@ -181,6 +198,64 @@ impl Partition {
                 }
             }
         }
+        if self.admitted_seal.is_some() {
+            return Err(AdmitError::Sealed);
+        }
+        self.admit_new(batch, last_offset_delta, lsn, now)
+    }
+
+    /// Decides about a batch that goes to other partitions, since this one is
+    /// sealed: as [`Partition::admit`] does, but what is appended is what is
+    /// remembered of it, at an offset that no reader sees.
+    ///
+    /// # Errors
+    /// As [`Partition::admit`]'s.
+    ///
+    /// # Panics
+    /// If the partition is not sealed: readers would see the offset.
+    pub fn admit_rerouted(
+        &mut self,
+        batch: &BatchHeader,
+        lsn: Lsn,
+        now: Timestamp,
+    ) -> Result<Admission, AdmitError> {
+        assert!(self.admitted_seal.is_some(), "batches go elsewhere only once a seal is there");
+        match self.admit(batch, lsn, now) {
+            Err(AdmitError::Sealed) => {
+                let last_offset_delta = u32::try_from(batch.last_offset_delta).unwrap_or(0);
+                self.admit_new(batch, last_offset_delta, lsn, now)
+            }
+            decided => decided,
+        }
+    }
+
+    /// Seals the partition behind all that was admitted. The seal must then be
+    /// written. None where it is sealed already.
+    ///
+    /// # Errors
+    /// [`AdmitError::OffsetOverflow`].
+    pub fn admit_seal(&mut self, now: Timestamp) -> Result<Option<Admission>, AdmitError> {
+        if self.admitted_seal.is_some() {
+            return Ok(None);
+        }
+        let end = self.next_offset();
+        self.next_offset = end.checked_add(1).ok_or(AdmitError::OffsetOverflow)?;
+        self.admitted_seal = Some(end);
+        self.admitted_append_time = now.max(self.admitted_append_time);
+        Ok(Some(Admission::Append {
+            base_offset: end,
+            leader_epoch: self.leader_epoch,
+            append_time: self.admitted_append_time,
+        }))
+    }
+
+    fn admit_new(
+        &mut self,
+        batch: &BatchHeader,
+        last_offset_delta: u32,
+        lsn: Lsn,
+        now: Timestamp,
+    ) -> Result<Admission, AdmitError> {
         let base_offset = self.next_offset();
         let next_offset = base_offset
             .checked_add(i64::from(last_offset_delta) + 1)
@@ -213,24 +288,66 @@ impl Partition {
     }
 
     /// Takes an extent that recovery found. Gaps are legal (what lay there was
-    /// dead and rewritten); what the state knows already is left out.
+    /// dead and rewritten); what the state knows already is left out, and what
+    /// makes no sense on its side of a seal.
     /// Returns whether it was new.
     pub fn replay(&mut self, extent: &Extent) -> bool {
-        if extent.kind != ExtentKind::Batch || extent.next_offset() <= self.high_watermark {
+        let fits = match extent.kind {
+            ExtentKind::Batch | ExtentKind::Seal => self.seal.is_none(),
+            ExtentKind::Rerouted => self.seal.is_some(),
+            ExtentKind::Release | ExtentKind::Mark | ExtentKind::Skip => false,
+        };
+        if !fits || extent.next_offset() <= self.high_watermark {
             return false;
         }
         self.apply(extent);
         self.next_offset = self.next_offset.max(self.high_watermark);
         self.admitted_append_time = self.admitted_append_time.max(self.append_time);
-        self.leader_epoch = self.leader_epoch.max(extent.leader_epoch.next());
+        self.admitted_seal = self.seal;
+        if extent.kind == ExtentKind::Batch {
+            self.leader_epoch = self.leader_epoch.max(extent.leader_epoch.next());
+        }
         true
     }
 
     fn apply(&mut self, extent: &Extent) {
-        self.epochs.open(extent.leader_epoch, extent.base_offset, self.log_start);
-        self.producers.apply(extent);
+        match extent.kind {
+            ExtentKind::Seal => self.seal = Some(extent.base_offset),
+            ExtentKind::Rerouted => self.producers.apply(extent),
+            _ => {
+                self.epochs.open(extent.leader_epoch, extent.base_offset, self.log_start);
+                self.producers.apply(extent);
+            }
+        }
         self.append_time = self.append_time.max(extent.append_time);
         self.high_watermark = extent.next_offset();
+    }
+
+    /// Takes for granted that the partition ends here: another proof of it
+    /// stands where the log's own was lost. Nothing where it is sealed.
+    pub fn presume_sealed(&mut self) {
+        if self.admitted_seal.is_some() {
+            return;
+        }
+        let end = self.next_offset();
+        if let Some(behind) = end.checked_add(1) {
+            self.next_offset = behind;
+            self.high_watermark = behind;
+            self.admitted_seal = Some(end);
+            self.seal = Some(end);
+        }
+    }
+
+    /// The offset behind the last record, for ever, once that is durable.
+    #[must_use]
+    pub const fn sealed(&self) -> Option<Offset> {
+        self.seal
+    }
+
+    /// The same as soon as a seal was admitted: what counts for appends.
+    #[must_use]
+    pub const fn admitted_seal(&self) -> Option<Offset> {
+        self.admitted_seal
     }
 
     /// Makes what lies below `to` unreadable, once that is durable; the log
@@ -252,7 +369,8 @@ impl Partition {
         self.log_start
     }
 
-    /// The offset that the next admitted record gets.
+    /// The offset that the next admitted batch gets, also one that goes
+    /// elsewhere.
     #[must_use]
     pub fn next_offset(&self) -> Offset {
         self.next_offset.max(self.log_start)
@@ -261,7 +379,8 @@ impl Partition {
     /// End of what is durable and may be read.
     #[must_use]
     pub fn high_watermark(&self) -> Offset {
-        self.high_watermark.max(self.log_start)
+        let end = self.seal.unwrap_or(self.high_watermark);
+        self.high_watermark.min(end).max(self.log_start)
     }
 
     /// End of what consumers of committed transactions may read: the high

@@ -16,7 +16,8 @@ pub enum ExtentKind {
     /// A record batch.
     #[default]
     Batch,
-    /// Reserved: the partition ends here for ever.
+    /// The partition's records end here for ever. No bytes; its offset, like
+    /// those behind it, is no record's.
     Seal,
     /// Reserved: the partition's owner hands it over at this offset.
     Release,
@@ -24,6 +25,9 @@ pub enum ExtentKind {
     Mark,
     /// Reserved: offsets that will never be read (an unrepairable range).
     Skip,
+    /// A producer's batch that came to a sealed partition and was stored in
+    /// others: what the sealed one remembers of it. No bytes.
+    Rerouted,
 }
 
 impl ExtentKind {
@@ -34,6 +38,7 @@ impl ExtentKind {
             Self::Release => 3,
             Self::Mark => 4,
             Self::Skip => 5,
+            Self::Rerouted => 6,
         }
     }
 
@@ -44,6 +49,7 @@ impl ExtentKind {
             3 => Self::Release,
             4 => Self::Mark,
             5 => Self::Skip,
+            6 => Self::Rerouted,
             _ => return None,
         })
     }

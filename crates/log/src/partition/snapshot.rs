@@ -24,6 +24,9 @@ pub struct PartitionSnapshot {
     pub log_start: Offset,
     /// End of what is durable.
     pub high_watermark: Offset,
+    /// Offsets that the seal, and what came after it, have taken behind the high
+    /// watermark; 0 while the partition is not sealed.
+    pub behind_seal: u64,
     /// Append time of the last batch.
     pub append_time: Timestamp,
     /// Leader epochs, oldest first.
@@ -67,8 +70,7 @@ impl PartitionSnapshot {
         out.extend_from_slice(&self.append_time.get().to_le_bytes());
         out.extend_from_slice(&len_u32(self.epochs.len()).to_le_bytes());
         out.extend_from_slice(&len_u32(self.producers.len()).to_le_bytes());
-        // Reserved: a seal, open transactions, the aborted index.
-        out.extend_from_slice(&[0; 8]);
+        out.extend_from_slice(&self.behind_seal.to_le_bytes());
         for start in &self.epochs {
             out.extend_from_slice(&start.epoch.get().to_le_bytes());
             out.extend_from_slice(&start.start.get().to_le_bytes());
@@ -85,8 +87,10 @@ impl PartitionSnapshot {
         let append_time = reader.timestamp()?;
         let epoch_count = reader.u32()?;
         let producer_count = reader.u32()?;
-        let reserved = reader.u64()?;
-        if reserved != 0 || log_start < Offset::ZERO || high_watermark < log_start {
+        let behind_seal = reader.u64()?;
+        // The offset behind all of them exists.
+        let end = i64::try_from(behind_seal).ok().and_then(|n| high_watermark.checked_add(n));
+        if end.is_none() || log_start < Offset::ZERO || high_watermark < log_start {
             return Err(SnapshotError);
         }
         let mut epochs: Vec<EpochStart> = Vec::with_capacity(reader.fits(epoch_count, EPOCH_LEN)?);
@@ -109,7 +113,7 @@ impl PartitionSnapshot {
             }
             producers.push((id, entry));
         }
-        Ok(Self { log_start, high_watermark, append_time, epochs, producers })
+        Ok(Self { log_start, high_watermark, behind_seal, append_time, epochs, producers })
     }
 
     /// Decodes a stored form that takes all of `bytes`.

@@ -7,6 +7,7 @@ use super::*;
 use crate::batch::{Compression, ProducerStamp, TimestampType};
 
 mod model;
+mod seals;
 
 const PARTITION: TopicPartition =
     TopicPartition { topic: TopicId([1; 16]), partition: PartitionId(0) };

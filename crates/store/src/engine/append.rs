@@ -11,6 +11,7 @@ use std::{
 
 use millrace_log::{
     batch::{self, BatchHeader},
+    frame::EXTENT_LEN,
     partition::{Admission, AdmitError},
 };
 use millrace_types::{ErrorKind, Lsn, Offset, Timestamp, TopicId, TopicPartition, canary};
@@ -20,7 +21,7 @@ use super::{
     gather::{Gather, NoMemory, Stamp},
     wait::first_of,
 };
-use crate::blocks::BlockWriter;
+use crate::{BLOCK, blocks::BlockWriter};
 
 /// Where an append will stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +93,7 @@ const FILE_EXTENTS_MAX: usize = 1 << 17;
 /// to commit it alone, and the others behind it.
 #[must_use = "appends are made through it"]
 pub struct Appends<'a> {
-    engine: &'a Engine,
+    pub(super) engine: &'a Engine,
 }
 
 impl Appends<'_> {
@@ -113,20 +114,7 @@ impl Appends<'_> {
         stamp_time: bool,
     ) -> Result<Appended, AppendError> {
         let engine = self.engine;
-        let attempt = || match engine.try_append(partition, header, batch, class, stamp_time) {
-            Ok(appended) => Ok(Ok(appended)),
-            Err(TryAppendError::Refused(error)) => Ok(Err(error)),
-            Err(TryAppendError::Behind) => Err(Lacks::Room),
-            Err(TryAppendError::NoMemory) => Err(Lacks::Memory),
-        };
-        match attempt() {
-            Ok(done) => done,
-            Err(_) => {
-                // What was appended so far may be what the room is taken by.
-                engine.ring_if_enough();
-                engine.append_when_there_is_room(attempt).await
-            }
-        }
+        engine.attempted(|| engine.try_append(partition, header, batch, class, stamp_time)).await
     }
 }
 
@@ -158,11 +146,33 @@ impl Engine {
     }
 
     /// Wakes the writer if what it waits for has gathered.
-    fn ring_if_enough(&self) {
+    pub(super) fn ring_if_enough(&self) {
         let enough = self.gather.lock().is_enough();
         if enough {
             // Not under the lock, which is what the writer takes first.
             self.work.ring();
+        }
+    }
+
+    /// Makes `attempt` until it has room. Waits only while too much is
+    /// gathered already.
+    pub(super) async fn attempted<T>(
+        &self,
+        attempt: impl Fn() -> Result<T, TryAppendError>,
+    ) -> Result<T, AppendError> {
+        let attempt = || match attempt() {
+            Ok(done) => Ok(Ok(done)),
+            Err(TryAppendError::Refused(error)) => Ok(Err(error)),
+            Err(TryAppendError::Behind) => Err(Lacks::Room),
+            Err(TryAppendError::NoMemory) => Err(Lacks::Memory),
+        };
+        match attempt() {
+            Ok(done) => done,
+            Err(_) => {
+                // What was appended so far may be what the room is taken by.
+                self.ring_if_enough();
+                self.append_when_there_is_room(attempt).await
+            }
         }
     }
 
@@ -271,10 +281,29 @@ impl Engine {
         Ok(Appended { base_offset, append_time, lsn: gather.lsn(), duplicate: false })
     }
 
+    /// As [`Self::make_room`], for `extents` extents that must lie in one frame.
+    pub(super) fn make_room_together(
+        &self,
+        gathering: &mut Gathering,
+        extents: usize,
+        len: usize,
+        class: Class,
+    ) -> Result<(), TryAppendError> {
+        if !gathering.gather.front_fits(extents) {
+            if !gathering.gather.is_untouched() {
+                self.seal(gathering)?;
+            }
+            gathering.gather.reserve_front(extents);
+        }
+        // What room for one extent leaves out of the table behind the payload.
+        let table = extents * EXTENT_LEN + BLOCK;
+        self.make_room(gathering, len + table, class)
+    }
+
     /// Makes sure that the gathering frame takes `len` bytes more: goes on in
     /// the next file where this one is done, seals a frame that is full, takes
     /// memory, and checks that the disk has allocated the space.
-    fn make_room(
+    pub(super) fn make_room(
         &self,
         gathering: &mut Gathering,
         len: usize,

@@ -247,7 +247,9 @@ impl Engine {
         // All frames up to this one were published to every partition.
         let lsn = self.durable.reached();
         let core = partition.lock();
-        if core.deleted || (core.state.high_watermark() == Offset::ZERO && !core.end_unproven) {
+        let untouched =
+            core.state.high_watermark() == Offset::ZERO && core.state.sealed().is_none();
+        if core.deleted || (untouched && !core.end_unproven) {
             return None;
         }
         let mut state = core.state.snapshot();

@@ -162,6 +162,16 @@ impl Gather {
         frame::front_len(self.extents.len() + 1) > self.front_len
     }
 
+    /// Whether so many extents more fit the front table's room.
+    pub(super) fn front_fits(&self, extents: usize) -> bool {
+        frame::front_len(self.extents.len() + extents) <= self.front_len
+    }
+
+    /// Whether nothing of the frame is laid out yet.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.cursor <= self.start
+    }
+
     /// Leaves room for the table of `extents` extents; before the first one.
     pub(super) fn reserve_front(&mut self, extents: usize) {
         assert!(self.cursor <= self.start, "room is reserved before the payload");
@@ -233,6 +243,32 @@ impl Gather {
             append_time: stamp.append_time,
             producer: header.producer,
             crc,
+        };
+        self.extents.push((extent, Arc::clone(partition)));
+    }
+
+    /// Adds an extent without bytes: a seal, or what a sealed partition remembers
+    /// of the batch `header`. Room was made by [`Self::make_room`].
+    pub(super) fn push_note(
+        &mut self,
+        partition: &Arc<Partition>,
+        kind: ExtentKind,
+        header: Option<&BatchHeader>,
+        stamp: &Stamp,
+    ) {
+        let delta = header.map_or(0, |header| header.last_offset_delta);
+        let extent = Extent {
+            partition: partition.id(),
+            kind,
+            base_offset: stamp.base_offset,
+            last_offset_delta: u32::try_from(delta).unwrap_or(0),
+            leader_epoch: stamp.leader_epoch,
+            position: self.payload_position(),
+            len: 0,
+            max_timestamp: header.map_or(stamp.append_time, |header| header.max_timestamp),
+            append_time: stamp.append_time,
+            producer: header.and_then(|header| header.producer),
+            crc: 0,
         };
         self.extents.push((extent, Arc::clone(partition)));
     }

@@ -40,6 +40,7 @@ mod restore;
 mod rewrite;
 mod scan;
 mod scrub;
+mod seal;
 mod sequential;
 mod sources;
 mod stats;
@@ -66,6 +67,7 @@ pub use append::{AppendError, Appended, Appends, Class};
 pub use partition::{Offsets, Partition, Quarantined};
 pub use reader::{Read, ReadError};
 pub use recovery::{OpenError, OpenRequest, Opened, Synced};
+pub use seal::Part;
 pub use stats::{EngineStats, Figures, LATENCY_BOUNDS};
 pub use watch::Watch;
 

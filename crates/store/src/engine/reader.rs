@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use millrace_log::{
     batch::{BatchHeader, HEADER_LEN},
-    frame,
+    frame::{self, ExtentKind},
     index::{IndexEntry, Located, Lookup, PartitionIndex},
 };
 use millrace_types::{ErrorKind, FileId, Offset, Timestamp, TopicPartition};
@@ -597,7 +597,8 @@ impl Engine {
         let bytes = file.read_footer_bytes(&*self.disk, range)?;
         let extents = frame::decode_extents(&footer.trailer, entry, &bytes)
             .map_err(|error| ReadError::Unavailable(format!("log file {}: {error}", file.name)))?;
-        Ok(extents.iter().map(IndexEntry::of).collect())
+        let batches = extents.iter().filter(|extent| extent.kind == ExtentKind::Batch);
+        Ok(batches.map(IndexEntry::of).collect())
     }
 }
 

@@ -11,7 +11,9 @@ use std::{
 };
 
 use millrace_log::{
-    checkpoint::PartitionRecord, frame::Extent, index::PartitionIndex,
+    checkpoint::PartitionRecord,
+    frame::{Extent, ExtentKind},
+    index::PartitionIndex,
     partition::Partition as State,
 };
 use millrace_types::{FileId, Lsn, Offset, TopicPartition};
@@ -105,13 +107,21 @@ impl Replayed {
 
     fn extent(&mut self, file: &LogFile, extent: &Extent, lost: Option<Lost>) {
         let expected = self.expected();
+        // Offsets behind a seal are no records'.
+        let end = self.state.sealed().unwrap_or(extent.base_offset).min(extent.base_offset);
         if let Some(lost) = lost
-            && extent.base_offset > expected
+            && end > expected
         {
-            self.quarantine(extent.partition, expected, extent.base_offset, lost);
+            self.quarantine(extent.partition, expected, end, lost);
         }
+        // The state may know a seal already that comes behind this extent.
+        let is_record = extent.kind == ExtentKind::Batch
+            && self.state.sealed().is_none_or(|end| extent.last_offset() < end);
         self.state.replay(extent);
-        if extent.last_offset() >= self.state.log_start() && self.index.push(file.id, extent) {
+        if is_record
+            && extent.last_offset() >= self.state.log_start()
+            && self.index.push(file.id, extent)
+        {
             file.add_live(u64::from(extent.len));
         }
         self.last = (file.id, u64::from(extent.position));
@@ -126,7 +136,9 @@ impl Replayed {
 
     /// Whether frames may be lost that no later one and no checkpoint knows.
     fn is_unproven(&self, lost: &Lost) -> bool {
-        self.last < (lost.file, lost.hole.byte) && self.proven < lost.hole.before
+        self.state.sealed().is_none()
+            && self.last < (lost.file, lost.hole.byte)
+            && self.proven < lost.hole.before
     }
 
     /// What the checkpoint knew and the log has no more.

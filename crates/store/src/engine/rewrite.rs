@@ -15,7 +15,10 @@ use std::{
 };
 
 use millrace_log::{
-    frame::{self, DirectoryEntry, Extent, FileHeader, FileKind, Footer, FooterInfo, FooterWriter},
+    frame::{
+        self, DirectoryEntry, Extent, ExtentKind, FileHeader, FileKind, Footer, FooterInfo,
+        FooterWriter,
+    },
     index::{IndexEntry, Located, Span},
     retention,
 };
@@ -213,8 +216,10 @@ impl Engine {
                     let live_from = partition.offsets().log_start;
                     Part { partition, live_from, extents: Vec::new() }
                 });
+                // Seals and the like live on in checkpoints, which come before.
                 let live = input.extents(entry)?.into_iter().filter(|extent| {
-                    extent.last_offset() >= part.live_from
+                    extent.kind == ExtentKind::Batch
+                        && extent.last_offset() >= part.live_from
                         && extent.base_offset >= span.base_offset
                         && extent.last_offset() <= span.last_offset
                 });

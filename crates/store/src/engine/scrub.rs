@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use millrace_log::{
-    frame::Extent,
+    frame::{Extent, ExtentKind},
     index::{IndexEntry, Located},
 };
 use millrace_types::FileId;
@@ -91,7 +91,9 @@ impl Engine {
             let Some(partition) = partition else { continue };
             let start = partition.offsets().log_start;
             let extents = input.extents(entry)?;
-            live.extend(extents.into_iter().filter(|extent| extent.last_offset() >= start));
+            live.extend(extents.into_iter().filter(|extent| {
+                extent.kind == ExtentKind::Batch && extent.last_offset() >= start
+            }));
         }
         live.sort_by_key(|extent| extent.position);
         Ok(live.into())

@@ -8,6 +8,7 @@ mod hidden;
 mod measure;
 mod memory;
 mod rewriting;
+mod seals;
 mod space;
 mod syncing;
 

@@ -14,7 +14,7 @@ use std::{
 
 use millrace_log::{
     batch::{self, BatchHeader},
-    frame::{self, Extent, FooterInfo},
+    frame::{self, Extent, ExtentKind, FooterInfo},
     records,
 };
 use millrace_types::{Lsn, Timestamp, TopicId, TopicPartition, canary};
@@ -287,7 +287,7 @@ impl Engine {
                     core.state.committed(extent);
                     if core.deleted {
                         file.remove_live(u64::from(extent.len));
-                    } else {
+                    } else if extent.kind == ExtentKind::Batch {
                         core.index.push(file.id, extent);
                     }
                     if extent.partition.topic.is_hidden() {
