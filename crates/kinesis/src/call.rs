@@ -53,6 +53,11 @@ impl Call<'_> {
     /// The stream that a request names by `StreamName`, `StreamARN` or
     /// `StreamId`, which must agree.
     pub(crate) fn stream(&self, input: Input<'_>) -> Result<Stream, Error> {
+        self.stream_named(&self.stream_name(input)?)
+    }
+
+    /// The name of that stream, which need not be there.
+    pub(crate) fn stream_name(&self, input: Input<'_>) -> Result<String, Error> {
         let name = input.text("StreamName");
         let arn = input.text("StreamARN").map(|arn| self.stream_of_arn(arn)).transpose()?;
         let id = input.text("StreamId").map(|id| self.stream_of_id(id)).transpose()?;
@@ -65,7 +70,7 @@ impl Call<'_> {
                 "StreamName, StreamARN and StreamId name different streams; give one of them.",
             ));
         }
-        self.stream_named(first)
+        Ok(first.to_owned())
     }
 
     /// The stream of this name.

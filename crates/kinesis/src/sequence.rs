@@ -76,6 +76,12 @@ impl SequenceNumber {
         }
     }
 
+    /// Whether it is of a time to come: nobody was given it.
+    pub(crate) fn is_later_than(self, now: Timestamp) -> bool {
+        let latest = self.created_secs.max(self.time_secs);
+        u64::try_from(now.get() / 1000).is_ok_and(|now| latest > now)
+    }
+
     /// Reads a number as clients send it; `None` for one that is none of ours.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         if text.is_empty() || text.len() > 57 || (text.len() > 1 && text.starts_with('0')) {

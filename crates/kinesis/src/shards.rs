@@ -18,13 +18,22 @@ pub(crate) fn name(id: PartitionId) -> String {
     format!("shardId-{:012}", id.get())
 }
 
-/// The shard of a name, as AWS writes it or as its number alone.
+/// The shard of a name: a number, alone or behind the first hyphen, since AWS
+/// looks at no more of it.
 pub(crate) fn parse(name: &str) -> Option<PartitionId> {
-    let digits = name.strip_prefix("shardId-").unwrap_or(name);
+    let behind = name.split('-').nth(1).filter(|digits| !digits.is_empty());
+    let digits = behind.unwrap_or(name);
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
     digits.parse().ok().map(PartitionId)
+}
+
+/// There is no such shard.
+pub(crate) fn unknown(shard: &str, stream: &str, account: &str) -> Error {
+    Error::not_found(format!(
+        "Could not find shard {shard} in stream {stream} under account {account}."
+    ))
 }
 
 /// The shards of one topic at one moment.
@@ -48,12 +57,14 @@ impl Shards {
         name: &str,
         account: &str,
     ) -> Result<(PartitionId, &PartitionRange), Error> {
-        let found = parse(name).and_then(|id| Some((id, self.map.get(id)?)));
+        let id = parse(name);
+        let found = id.and_then(|id| Some((id, self.map.get(id)?)));
         found.filter(|(id, of)| self.is_shown(*id, of)).ok_or_else(|| {
-            Error::not_found(format!(
-                "Could not find shard {name} in stream {} under account {account}.",
-                self.topic.name()
-            ))
+            unknown(
+                &id.map_or_else(|| name.to_owned(), self::name),
+                self.topic.name().as_str(),
+                account,
+            )
         })
     }
 
@@ -119,8 +130,10 @@ mod tests {
     fn names_are_read_as_they_are_written() {
         assert_eq!(name(PartitionId(7)), "shardId-000000000007");
         assert_eq!(parse(&name(PartitionId(7))), Some(PartitionId(7)));
-        assert_eq!(parse("7"), Some(PartitionId(7)));
-        for name in ["", "shardId-", "shardId--1", "shard-1", "shardId-99999999999", "+1"] {
+        for name in ["7", "shard-7", "x-7", "shardId-7-8"] {
+            assert_eq!(parse(name), Some(PartitionId(7)), "{name}");
+        }
+        for name in ["", "shardId-", "shardId--1", "shardId-2147483648", "+1", "1e1", "shardId-x"] {
             assert_eq!(parse(name), None, "{name}");
         }
     }

@@ -23,7 +23,7 @@ pub(super) async fn run(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Err
         (Some(count), _) => u32::try_from(count).unwrap_or(u32::MAX),
         (None, Mode::OnDemand) => ON_DEMAND_SHARDS,
         (None, Mode::Provisioned) => {
-            let null = one_failure("null", "shardCount", "Member must not be null");
+            let null = one_failure(Some("null"), "shardCount", "Member must not be null");
             return Err(Error::validation(null));
         }
     };
@@ -70,7 +70,12 @@ fn refused(call: &Call<'_>, name: &str, error: CreateTopicError) -> Error {
         )),
         CreateTopicError::InvalidPartitions(room) => Error::new(
             Code::LimitExceeded,
-            format!("This request would exceed the shard limit: {room} shards more can be made."),
+            format!(
+                "This request would exceed the shard limit for the account {account} in {}. \
+                 Number of additional shards that can be made: {room}. Raise partitions_max to \
+                 have more.",
+                call.region
+            ),
         ),
         CreateTopicError::InvalidConfig(error) => Error::internal(error.to_string()),
         error @ (CreateTopicError::Unavailable(_) | CreateTopicError::Ended) => {

@@ -11,15 +11,29 @@ use crate::call::Call;
 use crate::error::Error;
 use crate::input::Input;
 use crate::sequence::{Place, SequenceNumber};
-use crate::shards::Shards;
+use crate::shards::{self, Shards};
 use crate::stream::Stream;
 use crate::token::ShardIterator;
 use crate::value::Members;
 
 pub(super) async fn run(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Error> {
-    let stream = call.stream(input)?;
+    let (account, shard) = (&call.settings.account_id, input.required("ShardId"));
+    // AWS reads the shard's name first, and says of a stream that is not there
+    // that its shard is not.
+    let Some(id) = shards::parse(shard) else {
+        let stream = call.stream_name(input)?;
+        return Err(shards::unknown(shard, &stream, account));
+    };
+    let absent = |stream: &str| {
+        let shard = shards::name(id);
+        Error::not_found(format!(
+            "Shard {shard} in stream {stream} under account {account} does not exist"
+        ))
+    };
+    let name = call.stream_name(input)?;
+    let stream = call.stream_named(&name).map_err(|_| absent(&name))?;
     let all = Shards::of(&stream.topic);
-    let (shard, of) = all.find(input.required("ShardId"), &call.settings.account_id)?;
+    let (shard, of) = all.find(shard, account).map_err(|_| absent(&name))?;
     let gone = || call.unknown_stream(stream.name());
     let partition = stream.topic.partition(shard).ok_or_else(gone)?;
     let position = Position {
@@ -47,6 +61,17 @@ pub(super) struct Position<'a> {
     pub(super) time: Option<millrace_types::Timestamp>,
 }
 
+impl Position<'_> {
+    /// Its type and its number don't go together.
+    fn contradicts(&self, has: &str) -> Error {
+        let (kind, name) = (self.kind, self.number_name);
+        Error::invalid(format!(
+            "Must either specify (1) AT_SEQUENCE_NUMBER or AFTER_SEQUENCE_NUMBER and {name} or (2) \
+             TRIM_HORIZON or LATEST and no {name}. Request specified {kind} and {has} {name}."
+        ))
+    }
+}
+
 /// The offset of the first record at a position.
 pub(super) async fn start(
     call: &Call<'_>,
@@ -57,6 +82,9 @@ pub(super) async fn start(
 ) -> Result<Offset, Error> {
     let offsets = partition.offsets();
     let place = || number(call, stream, (shard, of), position);
+    if position.number.is_some() && matches!(position.kind, "TRIM_HORIZON" | "LATEST") {
+        return Err(position.contradicts("also a"));
+    }
     let end = offsets.last_stable;
     Ok(match position.kind {
         "TRIM_HORIZON" => offsets.log_start,
@@ -72,8 +100,8 @@ pub(super) async fn start(
             Place::End => end,
         },
         _ => {
-            let lacks = "Must either specify (1) AT_TIMESTAMP iterator type and Timestamp or \
-                         (2) another iterator type without one.";
+            let lacks = "Must specify timestampInMillis parameter for iterator of type \
+                         AT_TIMESTAMP. Current request has no timestamp parameter.";
             let time = position.time.ok_or_else(|| Error::invalid(lacks))?;
             let now = call.now();
             if time > now {
@@ -95,24 +123,28 @@ fn number(
     (shard, of): (PartitionId, &PartitionRange),
     position: &Position<'_>,
 ) -> Result<Place, Error> {
-    let (name, kind, operation) = (position.number_name, position.kind, position.operation);
+    let (name, operation) = (position.number_name, position.operation);
     let Some(text) = position.number else {
-        return Err(Error::invalid(format!("{name} must be given with the type {kind}.")));
+        return Err(position.contradicts("no"));
     };
     let (stream, account) = (stream.name(), &call.settings.account_id);
-    let number = SequenceNumber::parse(text).ok_or_else(|| {
+    let invalid = |why: &str| {
         Error::invalid(format!(
             "{name} {text} used in {operation} on shard {} in stream {stream} under account \
-             {account} is invalid.",
-            crate::shards::name(shard)
+             {account} is invalid{why}.",
+            shards::name(shard)
         ))
-    })?;
-    if number.shard != shard || number.created_secs != of.created_secs {
+    };
+    let number = SequenceNumber::parse(text).ok_or_else(|| invalid(""))?;
+    if number.shard != shard {
         return Err(Error::invalid(format!(
             "Invalid {name}. It encodes {}, while it was used in a call to a shard with {}",
-            crate::shards::name(number.shard),
-            crate::shards::name(shard)
+            shards::name(number.shard),
+            shards::name(shard)
         )));
+    }
+    if number.created_secs != of.created_secs {
+        return Err(invalid(" because it did not come from this stream"));
     }
     Ok(number.place())
 }

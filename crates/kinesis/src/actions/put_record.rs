@@ -17,7 +17,7 @@ pub(super) async fn run(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Err
     let entry = Entry::read(input, &target)?;
     target.check_size(&entry, "data")?;
     if let Some(number) = input.text("SequenceNumberForOrdering")
-        && SequenceNumber::parse(number).is_none()
+        && SequenceNumber::parse(number).is_none_or(|number| number.is_later_than(call.now()))
     {
         let (name, account) = (stream.name(), &call.settings.account_id);
         return Err(Error::invalid(format!(

@@ -131,7 +131,7 @@ impl<'v> Entry<'v> {
             })?,
             (None, Some(key)) => keys::hash(key.as_bytes()),
             (None, None) => {
-                let null = one_failure("null", "partitionKey", "Member must not be null");
+                let null = one_failure(Some("null"), "partitionKey", "Member must not be null");
                 return Err(Error::validation(null));
             }
         };
@@ -176,10 +176,8 @@ impl<'c> Target<'c> {
         if entry.len() <= limit {
             return Ok(());
         }
-        let len = entry.data.len();
-        let shown = format!("'java.nio.HeapByteBuffer[pos=0 lim={len} cap={len}]'");
         let constraint = format!("Member must have length less than or equal to {limit}");
-        Err(Error::validation(one_failure(&shown, at, &constraint)))
+        Err(Error::validation(one_failure(None, at, &constraint)))
     }
 
     pub(super) fn shard_of(&self, entry: &Entry<'_>) -> Result<PartitionId, Error> {

@@ -22,15 +22,22 @@ pub(super) fn given(input: Input<'_>) -> Result<Vec<(String, String)>, Error> {
         if key.starts_with(RESERVED) {
             return Err(Error::invalid(format!("Tag keys must not begin with {RESERVED}")));
         }
-        let plain = |c: char| c.is_alphanumeric() || c.is_whitespace() || "_.:/=+-%@".contains(c);
-        if !key.chars().all(plain) || !value.chars().all(plain) {
-            return Err(Error::invalid(
-                "Some tags contain invalid characters. Valid characters: Unicode letters, digits, \
-                 white space, _ . / = + - % @.",
-            ));
-        }
+        check_alphabet(key)?;
+        check_alphabet(value)?;
     }
     Ok(tags.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect())
+}
+
+/// Refuses what no key or value of a tag may contain.
+fn check_alphabet(text: &str) -> Result<(), Error> {
+    let plain = |c: char| c.is_alphanumeric() || "_.:/=+-%@ ".contains(c);
+    if text.chars().all(plain) {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        "Some tags contain invalid characters. Valid characters: Unicode letters, digits, white \
+         space, _ . / = + - % @.",
+    ))
 }
 
 /// Adds or replaces tags, all or none.
@@ -56,7 +63,7 @@ pub(super) async fn add_to_stream(call: &Call<'_>, input: Input<'_>) -> Result<A
 
 pub(super) async fn remove_from_stream(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Error> {
     let stream = call.stream(input)?;
-    let keys = keys(input);
+    let keys = keys(input)?;
     let removed = call.change(&stream.topic, move |state| {
         remove(&mut state.tags, &keys);
         Ok(())
@@ -85,7 +92,7 @@ pub(super) async fn tag_resource(call: &Call<'_>, input: Input<'_>) -> Result<An
 
 pub(super) async fn untag_resource(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Error> {
     let resource = Resource::of(call, input)?;
-    let keys = keys(input);
+    let keys = keys(input)?;
     let removed = resource.change(call, move |labels| {
         remove(labels.tags, &keys);
         Ok(())
@@ -100,8 +107,10 @@ pub(super) fn list_for_resource(call: &Call<'_>, input: Input<'_>) -> Result<Ans
 }
 
 /// The keys that a request names.
-fn keys(input: Input<'_>) -> Vec<String> {
-    input.texts("TagKeys").into_iter().map(str::to_owned).collect()
+fn keys(input: Input<'_>) -> Result<Vec<String>, Error> {
+    let keys = input.texts("TagKeys");
+    keys.iter().try_for_each(|key| check_alphabet(key))?;
+    Ok(keys.into_iter().map(str::to_owned).collect())
 }
 
 fn remove(tags: &mut Tags, keys: &[String]) {

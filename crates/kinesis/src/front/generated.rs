@@ -234,7 +234,9 @@ impl Table {
             own.push((sized(max + 1), Some(above(max))));
         }
         if let Some(pattern) = shape["pattern"].as_str() {
-            let words = format!("Member must satisfy regular expression pattern: {pattern}");
+            let bare = pattern.strip_prefix("^(").and_then(|rest| rest.strip_suffix(")$"));
+            let shown = bare.unwrap_or(pattern);
+            let words = format!("Member must satisfy regular expression pattern: {shown}");
             own.push((Value::text(self.texts(pattern).1), Some(words)));
         }
         let values = texts(&shape["enum"]);

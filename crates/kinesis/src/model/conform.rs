@@ -108,17 +108,16 @@ fn blob(text: &str) -> Result<Value<'static>, NotOfType> {
 /// What AWS says of a value of the wrong type.
 fn words(kind: &Kind, value: &Value<'_>) -> String {
     let wanted = match kind {
-        Kind::Structure(_) => "Structure",
-        Kind::List(_) => "List",
-        Kind::Map { .. } => "Map",
-        Kind::Text => "String",
-        Kind::Blob => "Blob",
-        Kind::Integer => "Integer",
-        Kind::Long => "Long",
-        Kind::Boolean => "Boolean",
-        Kind::Timestamp => "Timestamp",
+        Kind::Structure(_) => "a Structure",
+        Kind::List(_) => "a List",
+        Kind::Map { .. } => "a Map",
+        Kind::Text => "an String",
+        Kind::Blob => "a Blob",
+        Kind::Integer => "an Integer",
+        Kind::Long => "an Long",
+        Kind::Boolean => "an Boolean",
+        Kind::Timestamp => "milliseconds since epoch",
     };
-    let article = if matches!(kind, Kind::Blob) { "a" } else { "an" };
     let class = match (kind, value) {
         (_, Value::List(_)) => return "Start of list found where not expected".to_owned(),
         (_, Value::Map(_)) => {
@@ -132,9 +131,11 @@ fn words(kind: &Kind, value: &Value<'_>) -> String {
             return format!("'{}' can not be converted to an Boolean", shown.to_uppercase());
         }
         (_, Value::Bool(_)) => "java.lang.Boolean",
-        (_, Value::Int(_) | Value::Float(_)) => "java.math.BigDecimal",
+        (_, Value::Int(_) | Value::Float(_)) => {
+            "com.amazon.coral.value.json.numbers.TruncatingBigNumber"
+        }
         (_, Value::Blob(_) | Value::Shared(_)) => "java.nio.HeapByteBuffer",
         (_, Value::Text(_) | Value::Time(_) | Value::Null) => "java.lang.String",
     };
-    format!("class {class} can not be converted to {article} {wanted}")
+    format!("class {class} can not be converted to {wanted}")
 }

@@ -28,13 +28,14 @@ pub(crate) fn validate(model: &Model, shape: ShapeId, value: &Value<'_>) -> Resu
 }
 
 /// One validation message of one failure, for constraints that the model does
-/// not have.
-pub(crate) fn one_failure(value: &str, at: &str, constraint: &str) -> String {
+/// not have. A value that holds data is not shown.
+pub(crate) fn one_failure(value: Option<&str>, at: &str, constraint: &str) -> String {
     format!("1 validation error detected: {}", words(value, at, constraint))
 }
 
-fn words(value: &str, at: &str, constraint: &str) -> String {
-    format!("Value {value} at '{at}' failed to satisfy constraint: {constraint}")
+fn words(value: Option<&str>, at: &str, constraint: &str) -> String {
+    let (gap, value) = value.map_or(("", ""), |value| (" ", value));
+    format!("Value{gap}{value} at '{at}' failed to satisfy constraint: {constraint}")
 }
 
 /// Where a value is: only put into words when it fails.
@@ -70,10 +71,11 @@ impl Failed<'_> {
     fn push(&mut self, shape: &Shape, value: Option<&Value<'_>>, at: &Path<'_>, constraint: &str) {
         if self.list.len() < LISTED_MAX {
             let shown = match value {
-                Some(value) => format!("'{}'", self.show(shape, value)),
-                None => "null".to_owned(),
+                Some(_) if self.is_private(shape) => None,
+                Some(value) => Some(format!("'{}'", self.show(shape, value))),
+                None => Some("null".to_owned()),
             };
-            self.list.push(words(&shown, &at.to_string(), constraint));
+            self.list.push(words(shown.as_deref(), &at.to_string(), constraint));
         }
     }
 
@@ -131,6 +133,18 @@ impl Failed<'_> {
         }
     }
 
+    /// Whether a value is data, or holds some: AWS's messages don't repeat it.
+    fn is_private(&self, shape: &Shape) -> bool {
+        let holds = |id: &ShapeId| self.model.shape(*id).is_some_and(|of| self.is_private(of));
+        match &shape.kind {
+            Kind::Blob => true,
+            Kind::List(member) => holds(member),
+            Kind::Map { value, .. } => holds(value),
+            Kind::Structure(members) => members.iter().any(|member| holds(&member.shape)),
+            _ => false,
+        }
+    }
+
     /// A value as Java would print it, cut where it gets long.
     fn show(&self, shape: &Shape, value: &Value<'_>) -> String {
         let mut out = String::new();
@@ -152,8 +166,6 @@ impl Failed<'_> {
             (_, Value::Int(value)) => out.push_str(&format!("{value}")),
             (_, Value::Float(value)) => out.push_str(&format!("{value}")),
             (_, Value::Time(time)) => out.push_str(&format!("{time}")),
-            (_, Value::Blob(bytes)) => show_bytes(bytes.len(), out),
-            (_, Value::Shared(bytes)) => show_bytes(bytes.len(), out),
             (Kind::List(member), Value::List(items)) => {
                 let Some(of) = self.model.shape(*member) else { return };
                 out.push('[');
@@ -187,10 +199,6 @@ impl Failed<'_> {
             _ => out.push_str("null"),
         }
     }
-}
-
-fn show_bytes(len: usize, out: &mut String) {
-    out.push_str(&format!("java.nio.HeapByteBuffer[pos=0 lim={len} cap={len}]"));
 }
 
 /// The constraints of `shape` itself that `value` breaks.
@@ -259,7 +267,11 @@ fn at_most(what: &str, max: i64) -> String {
     format!("Member must have {what} less than or equal to {max}")
 }
 
+/// AWS's own patterns stand without the anchors that botocore's copy puts around
+/// some.
 fn matches_pattern(source: &str) -> String {
+    let bare = source.strip_prefix("^(").and_then(|rest| rest.strip_suffix(")$"));
+    let source = bare.unwrap_or(source);
     format!("Member must satisfy regular expression pattern: {source}")
 }
 
