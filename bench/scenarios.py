@@ -111,7 +111,7 @@ SCENARIOS = {
             "cold reader": (*BATCH_16K, "--topic", "{old}", "--rate", "20MB", "--readers", 1, "--read", "old", "--read-rate", "100MB"),
         },
         columns=("mb_in", "mb_out", "p50", "p99", "p999", "cpu_in", "rss"),
-        old_bytes=4_000_000_000,
+        old_bytes=1_500_000_000,
         between=("p99", "with a cold reader against without: p99"),
     ),
     "memory": Scenario(

@@ -104,7 +104,7 @@ own_settings! {
     index_entries_max: u64 = "2000000" in (10_000, 1_000_000_000), "entries, about 40 bytes each",
         "Batches whose place on disk is held in memory; those of old files are read back on demand.",
         "Up where old records are read often, down where memory is short.";
-    cache_bytes: u64 = "134217728" in (8_388_608, 1_099_511_627_776), "bytes",
+    cache_bytes: u64 = "125829120" in (8_388_608, 1_099_511_627_776), "bytes",
         "Memory for blocks of the log, so that readers near the end need no disk.",
         "Up where consumers lag by more than this and memory is free.";
     log_file_bytes: u64 = "268435456" in (16_777_216, 4_294_967_296), "bytes",

@@ -132,7 +132,7 @@ impl Default for EngineOptions {
             flush: Flush::Fsync,
             on_corruption: OnCorruption::Stop,
             file_bytes: 256 << 20,
-            cache_bytes: 128 << 20,
+            cache_bytes: 120 << 20,
             commits_per_second_max: 1000,
             pending_bytes_max: 16 << 20,
             producers_max: 100_000,
