@@ -295,7 +295,7 @@ async fn start_kinesis(
 ) -> Result<Arc<Kinesis>, millrace_kinesis::StartError> {
     let settings = millrace_kinesis::Settings {
         account_id: own.kinesis_account_id.0.clone(),
-        region: own.kinesis_region.clone(),
+        region: own.kinesis_region.0.clone(),
         ..millrace_kinesis::Settings::default()
     };
     let supervisor = Arc::clone(supervisor);

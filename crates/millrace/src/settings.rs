@@ -18,7 +18,7 @@ use std::path::PathBuf;
 
 pub(crate) use layers::{Layers, SettingsError};
 pub(crate) use listen::{BoundKafka, HostPort, KafkaListens};
-pub(crate) use values::{AccountId, Flush, LogFormat, OnCorruption, Validate, Value};
+pub(crate) use values::{AccountId, Flush, LogFormat, OnCorruption, Region, Validate, Value};
 
 /// Settings of our own at most, so that an operator can know them all.
 #[cfg(test)]
@@ -27,7 +27,8 @@ const OWN_MAX: usize = 40;
 /// What is known of one setting of our own.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setting {
-    /// `snake_case`, unit last.
+    /// `snake_case`, unit last; those of one protocol behind its name and a
+    /// dot, which is a table of the file.
     pub(crate) name: &'static str,
     /// The default, in the form that a person would write.
     pub(crate) default: &'static str,
@@ -41,9 +42,19 @@ pub(crate) struct Setting {
     check: fn(&str) -> Result<(), String>,
 }
 
+/// What a person writes for a field: its name, or the one that is given.
+macro_rules! key {
+    ($field:ident) => {
+        stringify!($field)
+    };
+    ($field:ident $key:literal) => {
+        $key
+    };
+}
+
 /// Declares the settings: a field of [`Own`] and a row of [`TABLE`] each.
 macro_rules! own_settings {
-    ($($name:ident: $type:ty = $default:literal $(in $range:expr)?, $unit:literal, $doc:literal, $when:literal;)*) => {
+    ($($name:ident $(as $key:literal)?: $type:ty = $default:literal $(in $range:expr)?, $unit:literal, $doc:literal, $when:literal;)*) => {
         /// The settings of our own, parsed.
         #[derive(Clone, Debug)]
         pub(crate) struct Own {
@@ -53,7 +64,7 @@ macro_rules! own_settings {
         /// One row for each setting of our own.
         pub(crate) const TABLE: &[Setting] = &[
             $(Setting {
-                name: stringify!($name),
+                name: key!($name $($key)?),
                 default: $default,
                 unit: $unit,
                 doc: $doc,
@@ -66,9 +77,9 @@ macro_rules! own_settings {
             fn read(layers: &Layers) -> Result<Self, SettingsError> {
                 Ok(Self {
                     $($name: {
-                        let (text, source) = layers.own(stringify!($name), $default);
+                        let (text, source) = layers.own(key!($name $($key)?), $default);
                         parse(text, None $(.or(Some($range)))?)
-                            .map_err(|why| SettingsError::invalid(stringify!($name), source, why))?
+                            .map_err(|why| SettingsError::invalid(key!($name $($key)?), source, why))?
                     },)*
                 })
             }
@@ -125,10 +136,10 @@ own_settings! {
     scrub_bytes_per_second: u64 = "8388608" in (65_536, 17_179_869_184), "bytes a second",
         "What that reads at most.",
         "Up where so many bytes are kept that the time is too short, down where readers wait for the disk.";
-    kinesis_account_id: AccountId = "123456789012", "twelve digits",
+    kinesis_account_id as "kinesis.account_id": AccountId = "123456789012", "twelve digits",
         "The account in the ARNs of Kinesis' streams.",
         "Where clients expect the ARNs of an account of theirs.";
-    kinesis_region: String = "us-east-1", "a region's name",
+    kinesis_region as "kinesis.region": Region = "us-east-1", "a region's name",
         "The region of Kinesis' clients that don't sign for one.",
         "Where clients expect ARNs of another.";
     partitions_max: u64 = "100000" in (1, 10_000_000), "partitions",
@@ -148,8 +159,9 @@ own_settings! {
 /// The table for people, as `serve --help` shows it.
 pub(crate) fn described() -> String {
     let mut text = String::from(
-        "Settings, for --set, a TOML file or a variable (flush is MILLRACE_FLUSH there). Kafka's broker \
-         settings\nkeep their names behind kafka. (kafka.num.partitions is MILLRACE_KAFKA_NUM_PARTITIONS).\n",
+        "Settings, for --set, a TOML file or a variable (kinesis.region is MILLRACE_KINESIS_REGION there, and \
+         region\nin a table [kinesis] of the file). Kafka's broker settings keep their names behind kafka. \
+         (kafka.num.partitions).\n",
     );
     for Setting { name, default, unit, doc, when, .. } in TABLE {
         text.push_str(&format!(

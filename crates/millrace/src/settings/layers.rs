@@ -120,7 +120,8 @@ impl Layers {
         Ok(())
     }
 
-    /// Adds a TOML file: our settings at the top, Kafka's in `[kafka]`.
+    /// Adds a TOML file: our settings at the top and in `[kinesis]`, Kafka's in
+    /// `[kafka]`.
     ///
     /// # Errors
     /// No such file, no TOML, an unknown key, a value of the wrong form.

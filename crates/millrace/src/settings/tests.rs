@@ -72,6 +72,34 @@ fn a_file_holds_ours_at_the_top_and_kafkas_by_their_names() {
 }
 
 #[test]
+fn settings_of_kinesis_stand_in_a_table_of_theirs() {
+    let own = from_file("[kinesis]\naccount_id = \"000000000001\"\nregion = \"eu-west-1\"\n")
+        .unwrap()
+        .own;
+    assert_eq!(
+        (own.kinesis_account_id.0.as_str(), own.kinesis_region.0.as_str()),
+        ("000000000001", "eu-west-1")
+    );
+    let mut layers = Layers::default();
+    layers.environment(variables(&[("MILLRACE_KINESIS_REGION", "eu-west-2")])).unwrap();
+    assert_eq!(Settings::new(&layers).unwrap().own.kinesis_region.0, "eu-west-2");
+    assert_eq!(from_flags(&["kinesis.region=a-1"]).unwrap().own.kinesis_region.0, "a-1");
+    assert_eq!(
+        refused(from_file("[kinesis]\nregoin = \"eu-west-1\"")),
+        "the file millrace.toml: there is no setting \"kinesis.regoin\"; did you mean \"kinesis.region\"?"
+    );
+    assert_eq!(
+        refused(from_flags(&["kinesis_region=a"])),
+        "the command line: there is no setting \"kinesis_region\"; did you mean \"kinesis.region\"?"
+    );
+    assert_eq!(
+        refused(from_file("kinesis.account_id = 12")),
+        "setting kinesis.account_id from the file millrace.toml: \"12\" is not an account's number of twelve digits"
+    );
+    assert!(refused(from_flags(&["kinesis.region=EU WEST"])).contains("such as eu-west-1"));
+}
+
+#[test]
 fn a_flag_beats_the_environment_beats_the_file() {
     let mut layers = Layers::default();
     layers.toml("producers_max = 1\nflush = \"os\"\nlog_level = \"warn\"", Path::new("f")).unwrap();

@@ -39,6 +39,21 @@ impl Value for AccountId {
     }
 }
 
+/// The name of an AWS region, such as `eu-west-1`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Region(pub(crate) String);
+
+impl Value for Region {
+    fn parse(text: &str) -> Result<Self, String> {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if !text.is_empty() && text.len() <= 32 && text.bytes().all(plain) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(format!("{text:?} is not a region's name, such as eu-west-1"))
+        }
+    }
+}
+
 impl Value for bool {
     fn parse(text: &str) -> Result<Self, String> {
         text.parse().map_err(|_| format!("{text:?} is neither true nor false"))
