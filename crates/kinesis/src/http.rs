@@ -262,7 +262,7 @@ impl RequestId {
 
 /// Encodes a value in the encoding of the request.
 pub(crate) fn encode(value: &Value<'_>, encoding: Encoding) -> Vec<u8> {
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(value.encoded_len());
     match encoding {
         Encoding::Json => json::encode(value, &mut out),
         Encoding::Cbor => cbor::encode(value, &mut out),

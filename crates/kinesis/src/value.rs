@@ -55,6 +55,25 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// About how many bytes it takes in either encoding.
+    pub(crate) fn encoded_len(&self) -> usize {
+        const EACH: usize = 8;
+        match self {
+            Self::Null | Self::Bool(_) => EACH,
+            Self::Int(_) | Self::Float(_) | Self::Time(_) => 2 * EACH,
+            Self::Text(text) => text.len() + EACH,
+            Self::Blob(bytes) => bytes.len() / 3 * 4 + EACH,
+            Self::Shared(bytes) => bytes.len() / 3 * 4 + EACH,
+            Self::List(items) => items.iter().map(|item| item.encoded_len()).sum::<usize>() + EACH,
+            Self::Map(members) => {
+                let of = |(name, member): &(Cow<'_, str>, Self)| {
+                    name.len() + EACH + member.encoded_len()
+                };
+                members.iter().map(of).sum::<usize>() + EACH
+            }
+        }
+    }
+
     /// A text.
     pub(crate) fn text(text: impl Into<Cow<'a, str>>) -> Self {
         Self::Text(text.into())
@@ -72,7 +91,8 @@ pub(crate) struct Members(Vec<(Cow<'static, str>, Value<'static>)>);
 
 impl Members {
     pub(crate) fn new() -> Self {
-        Self::default()
+        // Room for a record's, which are many.
+        Self(Vec::with_capacity(5))
     }
 
     /// With the member `name`.

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, cell::Cell, fmt};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use base64_simd::STANDARD;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use super::{Budget, Malformed, NODES_MAX, Value};
@@ -114,7 +114,7 @@ pub(crate) fn encode(value: &Value<'_>, out: &mut Vec<u8>) {
     match value {
         Value::Null => out.extend_from_slice(b"null"),
         Value::Bool(value) => out.extend_from_slice(if *value { b"true" } else { b"false" }),
-        Value::Int(value) => out.extend_from_slice(value.to_string().as_bytes()),
+        Value::Int(value) => out.extend_from_slice(itoa::Buffer::new().format(*value).as_bytes()),
         Value::Float(value) if value.is_finite() => {
             out.extend_from_slice(value.to_string().as_bytes());
         }
@@ -124,7 +124,13 @@ pub(crate) fn encode(value: &Value<'_>, out: &mut Vec<u8>) {
         Value::Shared(bytes) => encode_blob(bytes, out),
         Value::Time(time) => {
             let (seconds, ms) = (time.get().div_euclid(1000), time.get().rem_euclid(1000));
-            out.extend_from_slice(format!("{seconds}.{ms:03}").as_bytes());
+            out.extend_from_slice(itoa::Buffer::new().format(seconds).as_bytes());
+            // Three digits: the fourth, in front, gives way to the point.
+            let fraction = out.len();
+            out.extend_from_slice(itoa::Buffer::new().format(1000 + ms).as_bytes());
+            if let Some(digit) = out.get_mut(fraction) {
+                *digit = b'.';
+            }
         }
         Value::List(items) => {
             out.push(b'[');
@@ -169,11 +175,6 @@ fn encode_text(text: &str, out: &mut Vec<u8>) {
 
 fn encode_blob(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
-    let from = out.len();
-    // Four characters for each three bytes begun.
-    out.resize(from + bytes.len().div_ceil(3) * 4, 0);
-    let place = out.get_mut(from..).unwrap_or_default();
-    let written = STANDARD.encode_slice(bytes, place).unwrap_or(0);
-    out.truncate(from + written);
+    STANDARD.encode_append(bytes, out);
     out.push(b'"');
 }
