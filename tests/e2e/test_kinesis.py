@@ -16,15 +16,18 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 pytestmark = pytest.mark.millrace
 
 
-def client(server, region="eu-west-1"):
-    return boto3.client(
-        "kinesis",
-        endpoint_url=f"http://{server.http}",
-        region_name=region,
-        aws_access_key_id="key",
-        aws_secret_access_key="secret",
-        config=Config(retries={"max_attempts": 1}, parameter_validation=False),
-    )
+def client(server, region="eu-west-1", config=None, **more):
+    """boto3 against `server`, with settings of its own where they are given."""
+    plain = Config(retries={"max_attempts": 1}, parameter_validation=False)
+    with_defaults = {
+        "endpoint_url": f"http://{server.http}",
+        "region_name": region,
+        "aws_access_key_id": "key",
+        "aws_secret_access_key": "secret",
+        "config": plain.merge(config) if config else plain,
+        **more,
+    }
+    return boto3.client("kinesis", **with_defaults)
 
 
 @pytest.fixture

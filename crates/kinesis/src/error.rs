@@ -14,15 +14,19 @@ pub(crate) enum Code {
     DryRunOperation,
     ExpiredIterator,
     ExpiredNextToken,
+    IncompleteSignature,
     InternalFailure,
     InvalidArgument,
+    InvalidSignature,
     LimitExceeded,
+    MissingAuthenticationToken,
     #[expect(dead_code, reason = "for limits of throughput, which are not enforced yet")]
     ProvisionedThroughputExceeded,
     ResourceInUse,
     ResourceNotFound,
     Serialization,
     UnknownOperation,
+    UnrecognizedClient,
     Validation,
 }
 
@@ -34,14 +38,18 @@ impl Code {
             Self::DryRunOperation => "DryRunOperationException",
             Self::ExpiredIterator => "ExpiredIteratorException",
             Self::ExpiredNextToken => "ExpiredNextTokenException",
+            Self::IncompleteSignature => "IncompleteSignatureException",
             Self::InternalFailure => "InternalFailureException",
             Self::InvalidArgument => "InvalidArgumentException",
+            Self::InvalidSignature => "InvalidSignatureException",
             Self::LimitExceeded => "LimitExceededException",
+            Self::MissingAuthenticationToken => "MissingAuthenticationTokenException",
             Self::ProvisionedThroughputExceeded => "ProvisionedThroughputExceededException",
             Self::ResourceInUse => "ResourceInUseException",
             Self::ResourceNotFound => "ResourceNotFoundException",
             Self::Serialization => "SerializationException",
             Self::UnknownOperation => "UnknownOperationException",
+            Self::UnrecognizedClient => "UnrecognizedClientException",
             Self::Validation => "ValidationException",
         }
     }

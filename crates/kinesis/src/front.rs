@@ -1,22 +1,27 @@
 //! The front: one HTTP request in, one answer out.
 //!
-//! The order of checks is AWS's: method, content type and target, body, then
-//! the model, then the action.
+//! The order of checks: method and content type, the signature (before
+//! anything of the body is decoded), the operation, the body, the model, the
+//! action. AWS's is the same but for bodies that can't be decoded, which it
+//! tells whoever sent them.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body as HttpBody;
 use millrace_broker::metrics::{Metrics, NO_ERROR};
 use millrace_broker::{Broker, ChangeError};
+use millrace_types::Timestamp;
 
 use crate::actions::{self, Answer};
+use crate::auth::{self, Credentials};
 use crate::call::Call;
 use crate::error::{Code, Error};
 use crate::http::{
-    Body, BodyError, ContentType, Memory, ReadBody, RequestId, RequestIds, content_type, encode,
-    named, read_body, respond, respond_error, respond_events, respond_xml,
+    Body, BodyError, ContentType, Memory, ReadBody, RequestId, RequestIds, content_type, discard,
+    encode, named, read_body, respond, respond_error, respond_events, respond_xml,
 };
 use crate::keys::hex;
 use crate::model::{Encoding, Model, ShapeId, conform, validate};
@@ -26,12 +31,15 @@ use crate::token::TokenKey;
 use crate::value::{Value, cbor, json};
 
 /// What the front is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// The account of every stream: twelve digits.
     pub account_id: String,
     /// The region of clients that don't sign for one.
     pub region: String,
+    /// The access keys that requests have to be signed by. Where there are
+    /// none, all requests are taken.
+    pub credentials: Credentials,
     /// Bytes that requests, and answers beside them, may take at once.
     pub memory_bytes: usize,
 }
@@ -41,6 +49,7 @@ impl Default for Settings {
         Self {
             account_id: "123456789012".to_owned(),
             region: "us-east-1".to_owned(),
+            credentials: Credentials::default(),
             memory_bytes: 128 << 20,
         }
     }
@@ -125,23 +134,25 @@ impl Front {
                 None => respond_xml(Code::AccessDenied, Some(UNDETERMINED), &id),
             };
         };
-        let region = region(&head.headers).unwrap_or(&self.settings.region).to_owned();
         let env = Arc::clone(broker.env());
-        let call = Call {
-            settings: &self.settings,
-            tokens: &self.tokens,
-            answers: &self.answers,
-            subscriptions: &self.subscriptions,
-            encoding,
-            broker,
-            region,
-        };
         let operation = target.and_then(|name| self.model.operation(name));
-        let body = read_body(&head.headers, body, &self.requests).await;
+        let arrived = env.wall();
+        let read = self.read(&head, body, arrived).await;
         let begun = env.monotonic();
-        let answered = match body {
-            Ok(body) => self.perform(operation, body, encoding, call, &id).await,
-            Err(error) => Err(error.into()),
+        let answered = match read {
+            Ok((region, body)) => {
+                let call = Call {
+                    settings: &self.settings,
+                    tokens: &self.tokens,
+                    answers: &self.answers,
+                    subscriptions: &self.subscriptions,
+                    encoding,
+                    broker,
+                    region,
+                };
+                self.perform(operation, body, encoding, call, &id).await
+            }
+            Err(failed) => Err(failed),
         };
         let failed = answered.as_ref().err().map_or(NO_ERROR, Failed::name);
         let took = env.monotonic().saturating_sub(begun);
@@ -153,10 +164,39 @@ impl Front {
         })
     }
 
+    /// Reads the body of a request whose signature is right; with the region
+    /// that it was signed for.
+    async fn read<B>(
+        &self,
+        head: &Parts,
+        body: B,
+        arrived: Timestamp,
+    ) -> Result<(String, ReadBody), Failed>
+    where
+        B: HttpBody<Data = Bytes>,
+    {
+        if self.settings.credentials.is_empty() {
+            let named = auth::region_named(head);
+            let region = named.unwrap_or_else(|| self.settings.region.clone());
+            return Ok((region, read_body(&head.headers, body, &self.requests).await?));
+        }
+        let signed = match self.settings.credentials.admit(head, arrived) {
+            Ok(signed) => signed,
+            Err(error) => {
+                // Takes no memory for who is not known.
+                discard(body).await;
+                return Err(error.into());
+            }
+        };
+        let body = read_body(&head.headers, body, &self.requests).await?;
+        signed.check(head, &body.bytes)?;
+        Ok((signed.region, body))
+    }
+
     async fn perform(
         &self,
         operation: Option<(&'static str, ShapeId)>,
-        ReadBody { bytes, memory }: ReadBody,
+        body: ReadBody,
         encoding: Encoding,
         call: Call<'_>,
         id: &RequestId,
@@ -164,6 +204,7 @@ impl Front {
         let Some((operation, shape)) = operation else {
             return Err(Error { code: Code::UnknownOperation, message: None }.into());
         };
+        let ReadBody { bytes, memory, .. } = body.unpacked()?;
         let decoded = match encoding {
             Encoding::Json => json::decode(&bytes),
             Encoding::Cbor => cbor::decode(&bytes),
@@ -229,17 +270,6 @@ impl From<BodyError> for Failed {
 fn target(headers: &HeaderMap) -> Option<&str> {
     let (service, operation) = headers.get("x-amz-target")?.to_str().ok()?.split_once('.')?;
     (service == SERVICE).then_some(operation)
-}
-
-/// The region in the credential of an Authorization header:
-/// `Credential=KEY/20260101/REGION/kinesis/aws4_request`.
-fn region(headers: &HeaderMap) -> Option<&str> {
-    let header = headers.get(http::header::AUTHORIZATION)?.to_str().ok()?;
-    let (_, rest) = header.split_once("Credential=")?;
-    let credential = rest.split([',', ' ']).next()?;
-    let region = credential.rsplit('/').nth(2)?;
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    (!region.is_empty() && region.len() <= 32 && region.bytes().all(plain)).then_some(region)
 }
 
 #[cfg(test)]

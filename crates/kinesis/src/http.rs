@@ -115,6 +115,16 @@ pub(crate) fn content_type(headers: &HeaderMap) -> ContentType {
 pub(crate) struct ReadBody {
     pub(crate) bytes: Bytes,
     pub(crate) memory: OwnedSemaphorePermit,
+    /// Whether the bytes are compressed.
+    gzip: bool,
+}
+
+impl ReadBody {
+    /// Decompresses it, if it is compressed.
+    pub(crate) fn unpacked(self) -> Result<Self, BodyError> {
+        let bytes = if self.gzip { decompress(&self.bytes)? } else { self.bytes };
+        Ok(Self { bytes, gzip: false, ..self })
+    }
 }
 
 /// Why a body was not read.
@@ -129,7 +139,7 @@ pub(crate) enum BodyError {
     Stopping(Error),
 }
 
-/// Reads a body whole, and decompresses it if it is compressed.
+/// Reads a body whole, as it comes.
 pub(crate) async fn read_body<B>(
     headers: &HeaderMap,
     body: B,
@@ -156,8 +166,26 @@ where
     let time = BODY_TIME + Duration::from_secs(by_size);
     let collected = tokio::time::timeout(time, collect(body, most)).await;
     let bytes = collected.map_err(|_| BodyError::Gone)??;
-    let bytes = if gzip { decompress(&bytes)? } else { bytes };
-    Ok(ReadBody { bytes, memory })
+    Ok(ReadBody { bytes, memory, gzip })
+}
+
+/// Reads a body and keeps nothing: a client that is still sending would not
+/// hear why it is refused.
+pub(crate) async fn discard<B>(body: B)
+where
+    B: HttpBody<Data = Bytes>,
+{
+    let drained = async {
+        let mut body = std::pin::pin!(body);
+        let mut left = BODY_BYTES_MAX;
+        while let Some(Ok(frame)) = body.frame().await {
+            let len = frame.data_ref().map_or(0, Bytes::len);
+            let Some(less) = left.checked_sub(len) else { return };
+            left = less;
+        }
+    };
+    // Who sends more, or more slowly, is not heard to the end.
+    tokio::time::timeout(BODY_TIME, drained).await.ok();
 }
 
 async fn collect<B>(body: B, most: usize) -> Result<Bytes, BodyError>

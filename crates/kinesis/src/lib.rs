@@ -2,7 +2,7 @@
 //! every other protocol. A stream is a topic, shard N its partition N.
 //!
 //! ```text
-//! request -> http (bounded body, encoding) -> model (types, constraints)
+//! request -> auth -> http (bounded body, encoding) -> model (types, constraints)
 //!         -> actions/* (one file each) -> broker core -> answer
 //! ```
 //!
@@ -16,6 +16,7 @@
 
 mod actions;
 mod arn;
+mod auth;
 mod call;
 mod error;
 mod event_stream;
@@ -34,5 +35,6 @@ mod testing;
 mod token;
 mod value;
 
+pub use auth::{Credentials, Secret};
 pub use front::{Brokers, Front, Settings, StartError};
 pub use http::Body;

@@ -22,9 +22,13 @@ impl Server {
     }
 
     pub(crate) async fn on(broker: Arc<Broker>) -> Self {
+        Self::with(broker, Settings::default()).await
+    }
+
+    pub(crate) async fn with(broker: Arc<Broker>, settings: Settings) -> Self {
         let brokers = Arc::clone(&broker);
         let brokers = Arc::new(move || Arc::clone(&brokers));
-        let front = Front::start(brokers, Settings::default()).await.unwrap();
+        let front = Front::start(brokers, settings).await.unwrap();
         Self { broker, front }
     }
 

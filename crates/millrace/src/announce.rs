@@ -15,6 +15,8 @@ pub(crate) struct Announcement<'a> {
     pub(crate) direct_io: &'a DirectIo,
     pub(crate) kafka: &'a [BoundKafka],
     pub(crate) http: SocketAddr,
+    /// Whether Kinesis' clients have to sign their requests by known keys.
+    pub(crate) signed: bool,
 }
 
 impl Announcement<'_> {
@@ -28,7 +30,8 @@ impl Announcement<'_> {
                 let kafka = addresses.collect::<Vec<_>>().join(",");
                 let (data_dir, http) = (self.data_dir.display(), self.http);
                 let version = env!("CARGO_PKG_VERSION");
-                tracing::info!(version, %data_dir, io = self.io(), kafka, %http, "serving");
+                let signed = self.signed;
+                tracing::info!(version, %data_dir, io = self.io(), kafka, %http, signed, "serving");
             }
         }
     }
@@ -53,7 +56,8 @@ impl Announcement<'_> {
             };
             text.push_str(&format!("  Kafka  {advertised}{name}{bound}\n"));
         }
-        text.push_str(&format!("  HTTP   http://{} (Kinesis, /metrics)\n", self.http));
+        let kinesis = if self.signed { "Kinesis" } else { "Kinesis with any credentials" };
+        text.push_str(&format!("  HTTP   http://{} ({kinesis}, /metrics)\n", self.http));
         text.push_str("Stop it with Ctrl-C.\n");
         text
     }
@@ -69,14 +73,15 @@ mod tests {
         let at = "127.0.0.1:9092".parse().unwrap();
         let kafka: Vec<_> = listens.iter().map(|listen| listen.bound(at)).collect();
         let http = "127.0.0.1:8080".parse().unwrap();
-        Announcement { data_dir: Path::new("/data"), direct_io, kafka: &kafka, http }.text()
+        Announcement { data_dir: Path::new("/data"), direct_io, kafka: &kafka, http, signed: false }
+            .text()
     }
 
     #[test]
     fn one_plain_listener() {
         let expected = format!(
             "Millrace {} is serving.\n  data   /data (direct I/O)\n  Kafka  127.0.0.1:9092\n  HTTP   \
-             http://127.0.0.1:8080 (Kinesis, /metrics)\nStop it with Ctrl-C.\n",
+             http://127.0.0.1:8080 (Kinesis with any credentials, /metrics)\nStop it with Ctrl-C.\n",
             env!("CARGO_PKG_VERSION")
         );
         assert_eq!(text("127.0.0.1:0", &DirectIo::Works), expected);

@@ -65,7 +65,8 @@ pub(crate) struct ServeArgs {
     /// Address of Kinesis, /healthz, /readyz and /metrics [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     http_listen: Option<String>,
-    /// Serve addresses that are not loopback, to everyone: there is no authentication yet
+    /// Serve addresses that are not loopback to everyone: there is no authentication of Kafka's
+    /// clients yet, and of Kinesis' only with kinesis.credentials
     #[arg(long)]
     insecure_no_auth: bool,
     /// TOML file of settings

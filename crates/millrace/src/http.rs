@@ -3,22 +3,26 @@
 //!
 //! Invariant: what operators read changes nothing and never waits for the
 //! disk: it answers while the server recovers and when its log hangs. Protocols
-//! are answered from when the log is open.
+//! are answered from when the log is open. Names of topics leave this machine,
+//! in metrics, only for who is known.
 
 mod patience;
 pub(crate) mod server;
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use millrace_broker::metrics::Metrics;
-use millrace_kinesis::Front as Kinesis;
+use millrace_kinesis::{Credentials, Front as Kinesis};
+use millrace_types::Timestamp;
 
 /// How far the server is in its life.
 pub(crate) struct Readiness {
@@ -81,16 +85,46 @@ pub(crate) struct View {
     pub(crate) readiness: Arc<Readiness>,
     /// There once the log is open.
     pub(crate) kinesis: Arc<OnceLock<Arc<Kinesis>>>,
+    /// Who may read metrics from other machines; `None` for everyone.
+    pub(crate) readers: Option<Credentials>,
 }
 
-/// The routes.
-pub(crate) fn router(view: View) -> Router {
+/// How a request came, as far as it matters for what it may see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// To an address that only this machine has.
+    Loopback,
+    /// From anywhere, in the clear.
+    Open,
+}
+
+/// The routes for requests that come this way.
+pub(crate) fn router(view: &View, way: Way) -> Router {
+    let view = view.clone();
+    let readers = view.readers.clone().filter(|_| way != Way::Loopback);
+    let metrics = async move |State(view): State<View>, request: Request| match readers {
+        Some(readers) if !is_known(&readers, &request.into_parts().0) => NOT_KNOWN.into_response(),
+        _ => metrics(&view).into_response(),
+    };
     Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(async |State(view): State<View>| view.readiness.answer()))
         .route("/metrics", get(metrics))
         .route("/", any(kinesis))
         .with_state(view)
+}
+
+/// The answer to who may not read metrics.
+const NOT_KNOWN: (StatusCode, &str) = (
+    StatusCode::FORBIDDEN,
+    "metrics are for this machine, or for who signs the request (AWS4-HMAC-SHA256, service kinesis) \
+     by one of kinesis.credentials\n",
+);
+
+/// Whether a request is signed by one of the keys.
+fn is_known(readers: &Credentials, head: &Parts) -> bool {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    readers.signed(head, Timestamp(i64::try_from(now.as_millis()).unwrap_or(i64::MAX)))
 }
 
 async fn kinesis(State(view): State<View>, request: Request) -> Response {
@@ -100,7 +134,7 @@ async fn kinesis(State(view): State<View>, request: Request) -> Response {
     }
 }
 
-async fn metrics(State(view): State<View>) -> impl IntoResponse {
+fn metrics(view: &View) -> impl IntoResponse {
     let kind = "text/plain; version=0.0.4; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], view.metrics.registry().render())
 }
@@ -109,7 +143,35 @@ async fn metrics(State(view): State<View>) -> impl IntoResponse {
 mod tests {
     use std::sync::atomic::AtomicBool;
 
+    use axum::http::Request;
+    use hyper::service::Service as _;
+    use hyper_util::service::TowerToHyperService;
+    use millrace_kinesis::Secret;
+
     use super::*;
+
+    #[tokio::test]
+    async fn metrics_leave_this_machine_only_for_who_is_known() {
+        let status = async |way, readers: Option<Credentials>, path: &str| {
+            let view = View {
+                metrics: Arc::default(),
+                readiness: Arc::new(Readiness::new()),
+                kinesis: Arc::default(),
+                readers,
+            };
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            TowerToHyperService::new(router(&view, way)).call(request).await.unwrap().status()
+        };
+        let keys = || Some([("A".to_owned(), Secret::new("S"))].into_iter().collect());
+        assert_eq!(status(Way::Open, keys(), "/metrics").await, StatusCode::FORBIDDEN);
+        assert_eq!(
+            status(Way::Open, Some(Credentials::default()), "/metrics").await,
+            StatusCode::FORBIDDEN
+        );
+        assert_eq!(status(Way::Open, None, "/metrics").await, StatusCode::OK);
+        assert_eq!(status(Way::Loopback, keys(), "/metrics").await, StatusCode::OK);
+        assert_eq!(status(Way::Open, keys(), "/healthz").await, StatusCode::OK);
+    }
 
     #[test]
     fn ready_is_who_serves_and_does_not_recover() {

@@ -15,7 +15,7 @@ use millrace_broker::config::{BrokerConfig, ConfigError, Given};
 use millrace_broker::metrics::{Build, Metrics};
 use millrace_broker::{Drivers, EngineOptions, Supervisor};
 use millrace_kafka::{Front, Listener};
-use millrace_kinesis::Front as Kinesis;
+use millrace_kinesis::{Credentials, Front as Kinesis};
 use millrace_store::catalog::sqlite::SqliteCatalog;
 use millrace_store::disk::os::{DirectIo, OsDisk};
 use millrace_store::disk::{Disk as _, DiskError, DiskErrorKind, DiskLock};
@@ -94,6 +94,7 @@ impl ServeError {
 /// See [`ServeError`]; after a stop that was asked for, none.
 pub(crate) fn run(args: ServeArgs) -> Result<(), ServeError> {
     let settings = Settings::new(&args.layers()?)?;
+    let credentials = settings.own.kinesis_credentials.load()?;
     BrokerConfig::new(&Given::default(), settings.kafka.clone())?;
     logging::start(settings.own.log_format, &settings.own.log_level).map_err(ServeError::Usage)?;
     files_open::raise_limit();
@@ -104,13 +105,13 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), ServeError> {
     }
     let runtime =
         runtime.build().map_err(|why| ServeError::System { what: "start threads", why })?;
-    let result = runtime.block_on(serve(settings));
+    let result = runtime.block_on(serve(settings, credentials));
     // Work that still blocks on a disk must not hold the exit.
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
 }
 
-async fn serve(settings: Settings) -> Result<(), ServeError> {
+async fn serve(settings: Settings, credentials: Credentials) -> Result<(), ServeError> {
     let mut signals =
         Signals::new().map_err(|why| ServeError::System { what: "handle signals", why })?;
     let dir = std::path::absolute(&settings.own.data_dir);
@@ -128,10 +129,11 @@ async fn serve(settings: Settings) -> Result<(), ServeError> {
         metrics: Arc::clone(&metrics),
         readiness: Arc::clone(&readiness),
         kinesis: Arc::clone(&kinesis),
+        readers: Some(credentials.clone()).filter(|_| !settings.own.insecure_no_auth),
     };
-    let router = http::router(view);
+    let routers = move |way| http::router(&view, way);
     let stopping = stopped(http_stopping);
-    let served = http::server::serve(sockets.http, router, Arc::clone(&metrics), stopping);
+    let served = http::server::serve(sockets.http, routers, Arc::clone(&metrics), stopping);
     let http = tokio::spawn(served);
 
     let config = broker_config(&settings, &dir, &bound)?;
@@ -139,7 +141,8 @@ async fn serve(settings: Settings) -> Result<(), ServeError> {
     let supervisor = start_broker(&settings.own, config, &dir, disk, Arc::clone(&metrics)).await?;
     let refreshed = Arc::clone(&supervisor);
     metrics.registry().before_scrapes(move || refreshed.current().refresh_metrics());
-    let front_of_kinesis = start_kinesis(&settings.own, &supervisor);
+    let signed = !credentials.is_empty();
+    let front_of_kinesis = start_kinesis(&settings.own, credentials, &supervisor);
     // Set once a process.
     kinesis.set(front_of_kinesis.await.map_err(ServeError::data_dir(&dir))?).ok();
     let (stop_kafka, kafka_stopping) = watch::channel(false);
@@ -149,7 +152,8 @@ async fn serve(settings: Settings) -> Result<(), ServeError> {
     let watched = Arc::clone(&supervisor);
     readiness.serve_unless(move || watched.current().is_ended());
     let (data_dir, direct_io) = (dir.as_path(), &direct_io);
-    let announcement = Announcement { data_dir, direct_io, kafka: &bound, http: http_address };
+    let (kafka, http_at) = (bound.as_slice(), http_address);
+    let announcement = Announcement { data_dir, direct_io, kafka, http: http_at, signed };
     announcement.make(settings.own.log_format);
     if settings.own.open_to_others() {
         tokio::spawn(warn_of_open_addresses());
@@ -291,11 +295,13 @@ fn serve_kafka(
 
 async fn start_kinesis(
     own: &Own,
+    credentials: Credentials,
     supervisor: &Arc<Supervisor>,
 ) -> Result<Arc<Kinesis>, millrace_kinesis::StartError> {
     let settings = millrace_kinesis::Settings {
         account_id: own.kinesis_account_id.0.clone(),
         region: own.kinesis_region.0.clone(),
+        credentials,
         ..millrace_kinesis::Settings::default()
     };
     let supervisor = Arc::clone(supervisor);

@@ -6,6 +6,7 @@
 //! refused with a guess), and a flag beats the environment beats the file
 //! beats the default. Called by `serve`.
 
+mod credentials;
 mod layers;
 mod listen;
 mod values;
@@ -16,6 +17,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+pub(crate) use credentials::KeyRefs;
 pub(crate) use layers::{Layers, SettingsError};
 pub(crate) use listen::{BoundKafka, HostPort, KafkaListens};
 pub(crate) use values::{AccountId, Flush, LogFormat, OnCorruption, Region, Validate, Value};
@@ -95,10 +97,10 @@ own_settings! {
         "Addresses that serve Kafka clients; a client is told the advertised address of the one it came in by.",
         "When clients are on other machines, or reach the server by more than one name.";
     http_listen: HostPort = "127.0.0.1:8080", "ADDRESS",
-        "Address of /healthz, /readyz and /metrics.",
+        "Address of Kinesis, /healthz, /readyz and /metrics.",
         "When the port is taken, or a scraper is on another machine.";
     insecure_no_auth: bool = "false", "true or false",
-        "Serve addresses that are not loopback without authentication.",
+        "Serve addresses that are not loopback without authentication: Kafka's, and the HTTP address where there are no kinesis.credentials.",
         "Only in a network where everyone may read, write and delete everything.";
     flush: Flush = "fsync", "fsync or os",
         "What an acknowledged record survives: fsync a power loss, os only the death of the process.",
@@ -142,6 +144,9 @@ own_settings! {
     kinesis_region as "kinesis.region": Region = "us-east-1", "a region's name",
         "The region of Kinesis' clients that don't sign for one.",
         "Where clients expect ARNs of another.";
+    kinesis_credentials as "kinesis.credentials": KeyRefs = "[]", "list of tables: access_key_id, and secret_file or secret_env",
+        "Access keys that requests to Kinesis have to be signed by; a secret is in a file or a variable of the environment. Without any, all requests are taken.",
+        "Always where others can reach the HTTP address.";
     partitions_max: u64 = "100000" in (1, 10_000_000), "partitions",
         "Partitions of all topics.",
         "Down where clients create topics and memory is short.";
@@ -197,7 +202,7 @@ impl Settings {
     ///
     /// # Errors
     /// A value of the wrong form; an address that would be open to others
-    /// without `insecure_no_auth`.
+    /// without credentials or `insecure_no_auth`.
     pub(crate) fn new(layers: &Layers) -> Result<Self, SettingsError> {
         let own = Own::read(layers)?;
         listen::check(&own)?;

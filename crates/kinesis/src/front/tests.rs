@@ -94,18 +94,3 @@ async fn requests_are_counted_by_operation_and_error() {
         assert!(text.contains(line), "{line}\n{text}");
     }
 }
-
-#[test]
-fn the_region_is_that_of_the_signature() {
-    let of = |value: &str| {
-        let mut headers = HeaderMap::new();
-        headers.insert("authorization", value.parse().unwrap());
-        region(&headers).map(str::to_owned)
-    };
-    let signed = "AWS4-HMAC-SHA256 Credential=AK/20260101/eu-west-1/kinesis/aws4_request, \
-                  SignedHeaders=host, Signature=00";
-    assert_eq!(of(signed).as_deref(), Some("eu-west-1"));
-    for other in ["", "Basic x", "AWS4 Credential=AK", "AWS4 Credential=a/b/<>/d/e"] {
-        assert_eq!(of(other), None, "{other}");
-    }
-}

@@ -17,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use super::Way;
 use super::patience::Patient;
 
 /// Connections at once; more wait in the socket's queue.
@@ -40,15 +41,17 @@ const STOP_TIME: Duration = Duration::from_secs(5);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves connections until `stopped` resolves, then lets requests finish.
+/// `routers` has the routes for each way that a connection can come.
 pub(crate) async fn serve(
     listener: TcpListener,
-    router: Router,
+    routers: impl Fn(Way) -> Router,
     metrics: Arc<Metrics>,
     stopped: impl Future<Output = ()>,
 ) {
     let front = Front { front: "http" };
     let opened = metrics.connections_opened.with(&front);
     let open = metrics.connections.with(&front);
+    let (near, far) = (routers(Way::Loopback), routers(Way::Open));
     let graceful = GracefulShutdown::new();
     let builder = Arc::new(builder());
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -59,8 +62,9 @@ pub(crate) async fn serve(
             () = &mut stopped => break,
             accepted = accept(&listener, &room) => accepted,
         };
-        let io = TokioIo::new(Patient::new(socket));
+        let router = if is_loopback(&socket) { &near } else { &far };
         let service = TowerToHyperService::new(router.clone());
+        let io = TokioIo::new(Patient::new(socket));
         let connection = builder.serve_connection(io, service).into_owned();
         let connection = graceful.watch(connection);
         opened.increment();
@@ -78,6 +82,11 @@ pub(crate) async fn serve(
     if timeout(STOP_TIME, graceful.shutdown()).await.is_err() {
         tracing::debug!("HTTP requests in flight were cut off");
     }
+}
+
+/// Whether a connection came to an address that only this machine has.
+fn is_loopback(socket: &TcpStream) -> bool {
+    socket.local_addr().is_ok_and(|at| at.ip().to_canonical().is_loopback())
 }
 
 fn builder() -> Builder<TokioExecutor> {

@@ -15,7 +15,7 @@ use super::TABLE;
 /// Before Kafka's name in a key.
 const KAFKA: &str = "kafka.";
 /// Before a setting's name in a variable.
-const VARIABLE: &str = "MILLRACE_";
+pub(super) const VARIABLE: &str = "MILLRACE_";
 /// Variables that are no settings: the file, as `--config` names it, and where
 /// `./test` finds the server and the tools that it runs beside it.
 const NO_SETTINGS: &[&str] = &["MILLRACE_BIN", "MILLRACE_CONFIG", "MILLRACE_TOOLS"];
@@ -74,9 +74,12 @@ pub(crate) enum SettingsError {
     /// An address that others could reach, and nobody said so.
     #[error(
         "setting {setting}: {address} can be reached from other machines and there is no \
-         authentication yet; keep to 127.0.0.1, or allow it with --insecure-no-auth"
+         authentication {there}; keep to 127.0.0.1, {instead}or allow it with --insecure-no-auth"
     )]
-    Open { setting: &'static str, address: String },
+    Open { setting: &'static str, address: String, there: &'static str, instead: &'static str },
+    /// A secret that isn't where it is said to be.
+    #[error("setting kinesis.credentials: can't read the secret of access key {id}: {why}")]
+    Secret { id: String, why: String },
 }
 
 impl SettingsError {
@@ -271,7 +274,7 @@ fn suggest(key: &str) -> Option<String> {
 }
 
 /// The likeliest of the known names, if one is near enough to be a slip.
-fn nearest(name: &str, known: impl Iterator<Item = String>) -> Option<String> {
+pub(super) fn nearest(name: &str, known: impl Iterator<Item = String>) -> Option<String> {
     known
         .map(|known| (strsim::damerau_levenshtein(name, &known), known))
         .filter(|(distance, known)| *distance <= known.len() / 3)
@@ -282,6 +285,10 @@ fn nearest(name: &str, known: impl Iterator<Item = String>) -> Option<String> {
 fn text_of(value: toml::Value) -> String {
     match value {
         toml::Value::String(text) => text,
+        // Tables keep their form: their setting reads it.
+        toml::Value::Array(items) if items.iter().any(toml::Value::is_table) => {
+            toml::Value::Array(items).to_string()
+        }
         toml::Value::Array(items) => items.into_iter().map(text_of).collect::<Vec<_>>().join(","),
         other => other.to_string(),
     }

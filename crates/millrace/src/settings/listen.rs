@@ -1,7 +1,7 @@
 //! Addresses to listen on and to be told to clients.
 //!
-//! Invariant: what is open to other machines is so because somebody wrote
-//! `insecure_no_auth`; and a client is never told an address that can't be
+//! Invariant: what is open to other machines without authentication is so
+//! because somebody wrote `insecure_no_auth`; and a client is never told an address that can't be
 //! connected to.
 
 use std::fmt;
@@ -187,30 +187,43 @@ impl Value for KafkaListens {
     }
 }
 
-/// Refuses addresses that others can reach unless somebody asked for it.
+/// Refuses addresses that others can reach unless they have to say who they
+/// are, or somebody asked for it.
 pub(super) fn check(own: &Own) -> Result<(), SettingsError> {
-    match first_open(own) {
-        Some((setting, address)) if !own.insecure_no_auth => {
-            Err(SettingsError::Open { setting, address: address.to_string() })
+    if own.insecure_no_auth {
+        return Ok(());
+    }
+    let open = |setting, address: &HostPort, there, instead| {
+        Err(SettingsError::Open { setting, address: address.to_string(), there, instead })
+    };
+    if let Some(address) = kafka_addresses(own).find(|address| !address.is_loopback()) {
+        return open("kafka_listen", &address, "of Kafka's clients yet", "");
+    }
+    match http_addresses(own).find(|address| !address.is_loopback()) {
+        Some(address) if own.kinesis_credentials.0.is_empty() => {
+            open("http_listen", address, "without credentials", "set kinesis.credentials, ")
         }
         _ => Ok(()),
     }
 }
 
-/// The first address, with its setting, that is not loopback.
-fn first_open(own: &Own) -> Option<(&'static str, HostPort)> {
-    let kafka = own.kafka_listen.0.iter().flat_map(|listen| {
+fn kafka_addresses(own: &Own) -> impl Iterator<Item = HostPort> {
+    own.kafka_listen.0.iter().flat_map(|listen| {
         let advertised = listen.advertised.as_ref().map(|address| address.at(listen.bind.port));
         std::iter::once(listen.bind.clone()).chain(advertised)
-    });
-    let kafka = kafka.map(|address| ("kafka_listen", address));
-    let http = std::iter::once(("http_listen", own.http_listen.clone()));
-    kafka.chain(http).find(|(_, address)| !address.is_loopback())
+    })
+}
+
+fn http_addresses(own: &Own) -> impl Iterator<Item = &HostPort> {
+    std::iter::once(&own.http_listen)
 }
 
 impl Own {
-    /// Whether anything is open to other machines: a standing warning.
+    /// Whether anything is open to other machines without their having to say
+    /// who they are: a standing warning.
     pub(crate) fn open_to_others(&self) -> bool {
-        first_open(self).is_some()
+        kafka_addresses(self).any(|address| !address.is_loopback())
+            || (http_addresses(self).any(|address| !address.is_loopback())
+                && (self.insecure_no_auth || self.kinesis_credentials.0.is_empty()))
     }
 }

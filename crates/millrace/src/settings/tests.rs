@@ -96,6 +96,24 @@ fn settings_of_kinesis_stand_in_a_table_of_theirs() {
         refused(from_file("kinesis.account_id = 12")),
         "setting kinesis.account_id from the file millrace.toml: \"12\" is not an account's number of twelve digits"
     );
+    let keys = from_file(
+        "[[kinesis.credentials]]\naccess_key_id = \"A\"\nsecret_file = \"/run/a, b\"\n\
+         [[kinesis.credentials]]\naccess_key_id = \"B\"\nsecret_env = \"B_SECRET\"\n",
+    );
+    let ids: Vec<_> =
+        keys.unwrap().own.kinesis_credentials.0.into_iter().map(|key| key.id).collect();
+    assert_eq!(ids, ["A", "B"]);
+    assert_eq!(
+        refused(from_file("[[kinesis.credentials]]\nacces_key_id = \"A\"")),
+        "setting kinesis.credentials from the file millrace.toml: a credential has no \
+         \"acces_key_id\"; did you mean \"access_key_id\"?"
+    );
+    let read =
+        KeyRefs::parse("[{access_key_id = \"A\", secret_file = \"/nowhere\"}]").unwrap().load();
+    let message = read.unwrap_err().to_string();
+    assert!(
+        message.starts_with("setting kinesis.credentials: can't read the secret of access key A: ")
+    );
     assert!(refused(from_flags(&["kinesis.region=EU WEST"])).contains("such as eu-west-1"));
 }
 
@@ -231,6 +249,12 @@ fn what_others_can_reach_needs_a_word() {
         let settings = from_flags(&[open, "insecure_no_auth=true"]).unwrap();
         assert!(settings.own.open_to_others());
     }
+    let key = "kinesis.credentials=[{access_key_id = \"A\", secret_env = \"S\"}]";
+    let message = refused(from_flags(&["http_listen=0.0.0.0:8080"]));
+    assert!(message.contains("set kinesis.credentials"), "{message}");
+    assert!(!from_flags(&["http_listen=0.0.0.0:8080", key]).unwrap().own.open_to_others());
+    let message = refused(from_flags(&["kafka_listen=192.168.1.5:9092", key]));
+    assert!(message.contains("of Kafka's clients yet; keep to 127.0.0.1, or allow"), "{message}");
     for closed in ["kafka_listen=127.9.9.9:1@localhost:2", "kafka_listen=[::1]:9092"] {
         assert!(!from_flags(&[closed]).unwrap().own.open_to_others(), "{closed}");
     }

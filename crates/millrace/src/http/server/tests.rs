@@ -8,7 +8,7 @@ use super::*;
 async fn echo() -> (std::net::SocketAddr, oneshot::Sender<()>, tokio::task::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = listener.local_addr().unwrap();
-    let router = Router::new().route("/", post(async |body: String| body));
+    let router = |_| Router::new().route("/", post(async |body: String| body));
     let (stop, stopped) = oneshot::channel::<()>();
     let stopped = async { stopped.await.unwrap_or_default() };
     (at, stop, tokio::spawn(serve(listener, router, Arc::default(), stopped)))
