@@ -27,12 +27,16 @@ class Millrace:
 
     name = "millrace"
 
-    def __init__(self, home: Path, data: Path | None = None, environment: dict[str, str] | None = None, **settings):
+    def __init__(
+        self, home: Path, data: Path | None = None, environment: dict[str, str] | None = None, tls: tuple[Path, Path] | None = None, **settings
+    ):
+        """`tls`, a certificate and its key, adds an address for https."""
         self.home = home
         self.data = data or home / "data"
         self.environment = {**os.environ, **(environment or {})}
         self.settings = settings
-        self.bootstrap = self.http = "127.0.0.1:0"
+        self.bootstrap = self.http = self.https = "127.0.0.1:0"
+        self.tls = tls
         self.process: Process | None = None
         home.mkdir(parents=True, exist_ok=True)
 
@@ -41,13 +45,18 @@ class Millrace:
         process = self.spawn()
         endpoints = until(lambda: self._endpoints(process), "millrace serves", 60)
         self.bootstrap, self.http = endpoints["kafka"][0]["address"], endpoints["http"][0]
+        if self.tls:
+            self.https = endpoints["https"][0]
         return self
 
     def spawn(self) -> Process:
         """Starts it and doesn't wait."""
         sets = [word for name, value in self.settings.items() for word in ("--set", f"{name}={value}")]
+        addresses = ["--kafka-listen", self.bootstrap, "--http-listen", self.http]
+        if self.tls:
+            addresses += ["--http-listen", f"https://{self.https}", "--tls-cert", self.tls[0], "--tls-key", self.tls[1]]
         self.process = Process(
-            [millrace_binary(), "serve", "--data-dir", self.data, "--kafka-listen", self.bootstrap, "--http-listen", self.http, *sets],
+            [millrace_binary(), "serve", "--data-dir", self.data, *addresses, *sets],
             self.home / "server.log",
             env=self.environment,
         )

@@ -2,19 +2,18 @@
 //! connect, how to stop it.
 
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
 use std::path::Path;
 
 use millrace_store::disk::os::DirectIo;
 
-use crate::settings::{BoundKafka, LogFormat};
+use crate::settings::{BoundHttp, BoundKafka, LogFormat};
 
 /// What is announced.
 pub(crate) struct Announcement<'a> {
     pub(crate) data_dir: &'a Path,
     pub(crate) direct_io: &'a DirectIo,
     pub(crate) kafka: &'a [BoundKafka],
-    pub(crate) http: SocketAddr,
+    pub(crate) http: &'a [BoundHttp],
     /// Whether Kinesis' clients have to sign their requests by known keys.
     pub(crate) signed: bool,
 }
@@ -28,10 +27,12 @@ impl Announcement<'_> {
             LogFormat::Json => {
                 let addresses = self.kafka.iter().map(|listen| listen.advertised.to_string());
                 let kafka = addresses.collect::<Vec<_>>().join(",");
-                let (data_dir, http) = (self.data_dir.display(), self.http);
+                let addresses = self.http.iter().map(BoundHttp::to_string);
+                let http = addresses.collect::<Vec<_>>().join(",");
+                let data_dir = self.data_dir.display();
                 let version = env!("CARGO_PKG_VERSION");
                 let signed = self.signed;
-                tracing::info!(version, %data_dir, io = self.io(), kafka, %http, signed, "serving");
+                tracing::info!(version, %data_dir, io = self.io(), kafka, http, signed, "serving");
             }
         }
     }
@@ -57,7 +58,9 @@ impl Announcement<'_> {
             text.push_str(&format!("  Kafka  {advertised}{name}{bound}\n"));
         }
         let kinesis = if self.signed { "Kinesis" } else { "Kinesis with any credentials" };
-        text.push_str(&format!("  HTTP   http://{} ({kinesis}, /metrics)\n", self.http));
+        for address in self.http {
+            text.push_str(&format!("  HTTP   {address} ({kinesis}, /metrics)\n"));
+        }
         text.push_str("Stop it with Ctrl-C.\n");
         text
     }
@@ -72,7 +75,7 @@ mod tests {
         let listens = KafkaListens::parse(listens).unwrap().0;
         let at = "127.0.0.1:9092".parse().unwrap();
         let kafka: Vec<_> = listens.iter().map(|listen| listen.bound(at)).collect();
-        let http = "127.0.0.1:8080".parse().unwrap();
+        let http = &[BoundHttp { tls: false, address: "127.0.0.1:8080".parse().unwrap() }];
         Announcement { data_dir: Path::new("/data"), direct_io, kafka: &kafka, http, signed: false }
             .text()
     }

@@ -62,9 +62,16 @@ pub(crate) struct ServeArgs {
     /// [default: 127.0.0.1:9092]
     #[arg(long, value_name = "[NAME=]ADDR[@ADVERTISED]")]
     kafka_listen: Vec<String>,
-    /// Address of Kinesis, /healthz, /readyz and /metrics [default: 127.0.0.1:8080]
-    #[arg(long, value_name = "ADDR")]
-    http_listen: Option<String>,
+    /// Address of Kinesis, /healthz, /readyz and /metrics, may be repeated; https:// needs --tls-cert
+    /// and --tls-key [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "[http://|https://]ADDR")]
+    http_listen: Vec<String>,
+    /// PEM file of the certificate of https:// addresses, with those that it was issued by
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<String>,
+    /// PEM file of its private key
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<String>,
     /// Serve addresses that are not loopback to everyone: there is no authentication of Kafka's
     /// clients yet, and of Kinesis' only with kinesis.credentials
     #[arg(long)]
@@ -97,8 +104,14 @@ impl ServeArgs {
         if !self.kafka_listen.is_empty() {
             layers.flag("kafka_listen", self.kafka_listen.join(","))?;
         }
-        if let Some(address) = self.http_listen {
-            layers.flag("http_listen", address)?;
+        if !self.http_listen.is_empty() {
+            layers.flag("http_listen", self.http_listen.join(","))?;
+        }
+        if let Some(path) = self.tls_cert {
+            layers.flag("tls_cert", path)?;
+        }
+        if let Some(path) = self.tls_key {
+            layers.flag("tls_key", path)?;
         }
         if self.insecure_no_auth {
             layers.flag("insecure_no_auth", "true".to_owned())?;

@@ -7,12 +7,11 @@
 
 use std::fs;
 use std::io;
-use std::net::SocketAddr;
 use std::path::Path;
 
 use serde::Serialize;
 
-use crate::settings::BoundKafka;
+use crate::settings::{BoundHttp, BoundKafka};
 
 const NAME: &str = "endpoints.json";
 const UNFINISHED: &str = "endpoints.json.tmp";
@@ -21,7 +20,9 @@ const UNFINISHED: &str = "endpoints.json.tmp";
 struct Endpoints {
     pid: u32,
     kafka: Vec<Kafka>,
+    /// Addresses without TLS, and those with it.
     http: Vec<String>,
+    https: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -35,14 +36,22 @@ struct Kafka {
 ///
 /// # Errors
 /// What the file system says.
-pub(crate) fn write(dir: &Path, kafka: &[BoundKafka], http: SocketAddr) -> io::Result<()> {
+pub(crate) fn write(dir: &Path, kafka: &[BoundKafka], http: &[BoundHttp]) -> io::Result<()> {
     let kafka = kafka.iter().map(|listen| Kafka {
         name: listen.name.clone(),
         address: listen.address.to_string(),
         advertised: listen.advertised.to_string(),
     });
-    let endpoints =
-        Endpoints { pid: std::process::id(), kafka: kafka.collect(), http: vec![http.to_string()] };
+    let addresses = |tls: bool| {
+        let these = http.iter().filter(|bound| bound.tls == tls);
+        these.map(|bound| bound.address.to_string()).collect()
+    };
+    let endpoints = Endpoints {
+        pid: std::process::id(),
+        kafka: kafka.collect(),
+        http: addresses(false),
+        https: addresses(true),
+    };
     let mut text = serde_json::to_vec(&endpoints)?;
     text.push(b'\n');
     fs::write(dir.join(UNFINISHED), text)?;
@@ -71,12 +80,15 @@ mod tests {
         let listens = KafkaListens::parse("127.0.0.1:0,b=127.0.0.1:0@localhost").unwrap();
         let at = "127.0.0.1:41234".parse().unwrap();
         let bound: Vec<_> = listens.0.iter().map(|listen| listen.bound(at)).collect();
-        write(dir.path(), &bound, "127.0.0.1:41235".parse().unwrap()).unwrap();
+        let http = [(false, "127.0.0.1:41235"), (true, "127.0.0.1:41236")];
+        let http = http.map(|(tls, at)| BoundHttp { tls, address: at.parse().unwrap() });
+        write(dir.path(), &bound, &http).unwrap();
         let text = fs::read_to_string(dir.path().join(NAME)).unwrap();
         let expected = format!(
             "{{\"pid\":{},\"kafka\":[{{\"name\":\"default\",\"address\":\"127.0.0.1:41234\",\
              \"advertised\":\"127.0.0.1:41234\"}},{{\"name\":\"b\",\"address\":\"127.0.0.1:41234\",\
-             \"advertised\":\"localhost:41234\"}}],\"http\":[\"127.0.0.1:41235\"]}}\n",
+             \"advertised\":\"localhost:41234\"}}],\"http\":[\"127.0.0.1:41235\"],\
+             \"https\":[\"127.0.0.1:41236\"]}}\n",
             std::process::id()
         );
         assert_eq!(text, expected);

@@ -8,6 +8,7 @@
 
 mod patience;
 pub(crate) mod server;
+pub(crate) mod tls;
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -96,6 +97,8 @@ pub(crate) enum Way {
     Loopback,
     /// From anywhere, in the clear.
     Open,
+    /// From anywhere, by TLS.
+    Tls,
 }
 
 /// The routes for requests that come this way.
@@ -103,7 +106,7 @@ pub(crate) fn router(view: &View, way: Way) -> Router {
     let view = view.clone();
     let readers = view.readers.clone().filter(|_| way != Way::Loopback);
     let metrics = async move |State(view): State<View>, request: Request| match readers {
-        Some(readers) if !is_known(&readers, &request.into_parts().0) => NOT_KNOWN.into_response(),
+        Some(readers) if !is_known(&readers, way, &request.into_parts().0) => not_known(way),
         _ => metrics(&view).into_response(),
     };
     Router::new()
@@ -115,16 +118,25 @@ pub(crate) fn router(view: &View, way: Way) -> Router {
 }
 
 /// The answer to who may not read metrics.
-const NOT_KNOWN: (StatusCode, &str) = (
-    StatusCode::FORBIDDEN,
-    "metrics are for this machine, or for who signs the request (AWS4-HMAC-SHA256, service kinesis) \
-     by one of kinesis.credentials\n",
-);
+fn not_known(way: Way) -> Response {
+    let said = "metrics are for this machine, or for who signs the request (AWS4-HMAC-SHA256, \
+                service kinesis) by one of kinesis.credentials, or over TLS names one with its \
+                secret\n";
+    match way {
+        Way::Tls => {
+            let how = [(header::WWW_AUTHENTICATE, "Basic realm=\"millrace\"")];
+            (StatusCode::UNAUTHORIZED, how, said).into_response()
+        }
+        Way::Loopback | Way::Open => (StatusCode::FORBIDDEN, said).into_response(),
+    }
+}
 
-/// Whether a request is signed by one of the keys.
-fn is_known(readers: &Credentials, head: &Parts) -> bool {
+/// Whether a request is signed by one of the keys, or names its secret where
+/// nobody on the way can read that.
+fn is_known(readers: &Credentials, way: Way, head: &Parts) -> bool {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    readers.signed(head, Timestamp(i64::try_from(now.as_millis()).unwrap_or(i64::MAX)))
+    let now = Timestamp(i64::try_from(now.as_millis()).unwrap_or(i64::MAX));
+    (way == Way::Tls && readers.basic(&head.headers)) || readers.signed(head, now)
 }
 
 async fn kinesis(State(view): State<View>, request: Request) -> Response {
@@ -152,16 +164,17 @@ mod tests {
 
     #[tokio::test]
     async fn metrics_leave_this_machine_only_for_who_is_known() {
-        let status = async |way, readers: Option<Credentials>, path: &str| {
+        let asked = async |way, readers: Option<Credentials>, request: Request<Body>| {
             let view = View {
                 metrics: Arc::default(),
                 readiness: Arc::new(Readiness::new()),
                 kinesis: Arc::default(),
                 readers,
             };
-            let request = Request::get(path).body(Body::empty()).unwrap();
             TowerToHyperService::new(router(&view, way)).call(request).await.unwrap().status()
         };
+        let get = |path: &str| Request::get(path).body(Body::empty()).unwrap();
+        let status = async |way, readers, path: &str| asked(way, readers, get(path)).await;
         let keys = || Some([("A".to_owned(), Secret::new("S"))].into_iter().collect());
         assert_eq!(status(Way::Open, keys(), "/metrics").await, StatusCode::FORBIDDEN);
         assert_eq!(
@@ -170,7 +183,13 @@ mod tests {
         );
         assert_eq!(status(Way::Open, None, "/metrics").await, StatusCode::OK);
         assert_eq!(status(Way::Loopback, keys(), "/metrics").await, StatusCode::OK);
+        assert_eq!(status(Way::Tls, keys(), "/metrics").await, StatusCode::UNAUTHORIZED);
         assert_eq!(status(Way::Open, keys(), "/healthz").await, StatusCode::OK);
+        for (way, expected) in [(Way::Tls, StatusCode::OK), (Way::Open, StatusCode::FORBIDDEN)] {
+            let mut named = get("/metrics");
+            named.headers_mut().insert(header::AUTHORIZATION, "Basic QTpT".parse().unwrap());
+            assert_eq!(asked(way, keys(), named).await, expected, "{way:?}");
+        }
     }
 
     #[test]

@@ -24,12 +24,16 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
 
 use crate::announce::Announcement;
 use crate::cli::ServeArgs;
 use crate::env::TokioEnv;
+use crate::http::tls::{TlsError, acceptor};
 use crate::http::{self, Readiness, Stage, View};
-use crate::settings::{BoundKafka, Flush, OnCorruption, Own, Settings, SettingsError, Validate};
+use crate::settings::{
+    BoundHttp, BoundKafka, Flush, OnCorruption, Own, Settings, SettingsError, Validate,
+};
 use crate::signals::Signals;
 use crate::sockets::{BindError, Sockets};
 use crate::{endpoints, files_open, logging};
@@ -56,6 +60,9 @@ pub(crate) enum ServeError {
     /// Settings under Kafka's names that contradict each other.
     #[error(transparent)]
     KafkaSettings(#[from] ConfigError),
+    /// A certificate or a key that can't be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A setting that only its user can judge.
     #[error("{0}")]
     Usage(String),
@@ -74,7 +81,7 @@ impl ServeError {
     /// 2 where other flags or settings would help, 1 otherwise.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Settings(_) | Self::KafkaSettings(_) | Self::Usage(_) => 2,
+            Self::Settings(_) | Self::KafkaSettings(_) | Self::Tls(_) | Self::Usage(_) => 2,
             Self::Bind(_) | Self::DataDir { .. } | Self::System { .. } => 1,
         }
     }
@@ -112,6 +119,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), ServeError> {
 }
 
 async fn serve(settings: Settings, credentials: Credentials) -> Result<(), ServeError> {
+    let tls = tls(&settings.own)?;
     let mut signals =
         Signals::new().map_err(|why| ServeError::System { what: "handle signals", why })?;
     let dir = std::path::absolute(&settings.own.data_dir);
@@ -120,7 +128,7 @@ async fn serve(settings: Settings, credentials: Credentials) -> Result<(), Serve
     let metrics = Arc::new(Metrics::new());
     describe_process(&metrics, &settings);
     let sockets = Sockets::bind(&settings).await?;
-    let (bound, http_address) = (sockets.kafka_bound(), sockets.http_address);
+    let (bound, http_bound) = (sockets.kafka_bound(), sockets.http_bound());
 
     let readiness = Arc::new(Readiness::new());
     let (stop_http, http_stopping) = watch::channel(false);
@@ -131,10 +139,12 @@ async fn serve(settings: Settings, credentials: Credentials) -> Result<(), Serve
         kinesis: Arc::clone(&kinesis),
         readers: Some(credentials.clone()).filter(|_| !settings.own.insecure_no_auth),
     };
-    let routers = move |way| http::router(&view, way);
-    let stopping = stopped(http_stopping);
-    let served = http::server::serve(sockets.http, routers, Arc::clone(&metrics), stopping);
-    let http = tokio::spawn(served);
+    let routers = |way| http::router(&view, way);
+    let http_server = http::server::Server::new(routers, tls, &metrics);
+    let mut http = JoinSet::new();
+    for (socket, BoundHttp { tls, .. }) in sockets.http {
+        http.spawn(http_server.clone().serve(socket, tls, stopped(http_stopping.clone())));
+    }
 
     let config = broker_config(&settings, &dir, &bound)?;
     let front = Front::new(millrace_kafka::Settings::new(&config), Arc::clone(&metrics));
@@ -148,12 +158,12 @@ async fn serve(settings: Settings, credentials: Credentials) -> Result<(), Serve
     let (stop_kafka, kafka_stopping) = watch::channel(false);
     let mut listeners = serve_kafka(sockets.kafka, &supervisor, &front, &kafka_stopping);
 
-    endpoints::write(&dir, &bound, http_address).map_err(ServeError::data_dir(&dir))?;
+    endpoints::write(&dir, &bound, &http_bound).map_err(ServeError::data_dir(&dir))?;
     let watched = Arc::clone(&supervisor);
     readiness.serve_unless(move || watched.current().is_ended());
     let (data_dir, direct_io) = (dir.as_path(), &direct_io);
-    let (kafka, http_at) = (bound.as_slice(), http_address);
-    let announcement = Announcement { data_dir, direct_io, kafka, http: http_at, signed };
+    let announcement =
+        Announcement { data_dir, direct_io, kafka: &bound, http: &http_bound, signed };
     announcement.make(settings.own.log_format);
     if settings.own.open_to_others() {
         tokio::spawn(warn_of_open_addresses());
@@ -170,9 +180,18 @@ async fn serve(settings: Settings, credentials: Credentials) -> Result<(), Serve
     }
     supervisor.shutdown().await;
     stop_http.send_replace(true);
-    log_failure("the HTTP server", http.await);
+    while let Some(ended) = http.join_next().await {
+        log_failure("an HTTP listener", ended);
+    }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// TLS, where an address has it.
+fn tls(own: &Own) -> Result<Option<TlsAcceptor>, TlsError> {
+    let asked = own.http_listen.0.iter().any(|listen| listen.tls);
+    let files = own.tls_cert.as_deref().zip(own.tls_key.as_deref()).filter(|_| asked);
+    files.map(|(cert, key)| acceptor(cert, key)).transpose()
 }
 
 /// The data directory, with what a dead server left in it for scripts removed.

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 
 pub(crate) use credentials::KeyRefs;
 pub(crate) use layers::{Layers, SettingsError};
-pub(crate) use listen::{BoundKafka, HostPort, KafkaListens};
+pub(crate) use listen::{BoundHttp, BoundKafka, HostPort, HttpListen, HttpListens, KafkaListens};
 pub(crate) use values::{AccountId, Flush, LogFormat, OnCorruption, Region, Validate, Value};
 
 /// Settings of our own at most, so that an operator can know them all.
@@ -96,9 +96,15 @@ own_settings! {
     kafka_listen: KafkaListens = "127.0.0.1:9092", "[NAME=]ADDRESS[@ADVERTISED], comma-separated",
         "Addresses that serve Kafka clients; a client is told the advertised address of the one it came in by.",
         "When clients are on other machines, or reach the server by more than one name.";
-    http_listen: HostPort = "127.0.0.1:8080", "ADDRESS",
-        "Address of Kinesis, /healthz, /readyz and /metrics.",
-        "When the port is taken, or a scraper is on another machine.";
+    http_listen: HttpListens = "127.0.0.1:8080", "[http://|https://]ADDRESS, comma-separated",
+        "Addresses of Kinesis, /healthz, /readyz and /metrics.",
+        "When the port is taken, or clients or a scraper are on another machine.";
+    tls_cert: Option<PathBuf> = "", "path of a PEM file",
+        "Certificate of the https:// addresses, those that it was issued by behind it.",
+        "Always with https://.";
+    tls_key: Option<PathBuf> = "", "path of a PEM file",
+        "Private key of tls_cert.",
+        "Always with https://.";
     insecure_no_auth: bool = "false", "true or false",
         "Serve addresses that are not loopback without authentication: Kafka's, and the HTTP address where there are no kinesis.credentials.",
         "Only in a network where everyone may read, write and delete everything.";

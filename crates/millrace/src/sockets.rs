@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use tokio::net::TcpListener;
 
-use crate::settings::{BoundKafka, HostPort, Settings};
+use crate::settings::{BoundHttp, BoundKafka, HostPort, HttpListen, Settings};
 
 /// An address that can't be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -20,8 +20,7 @@ pub(crate) struct BindError {
 /// Bound sockets with their addresses.
 pub(crate) struct Sockets {
     pub(crate) kafka: Vec<(TcpListener, BoundKafka)>,
-    pub(crate) http: TcpListener,
-    pub(crate) http_address: SocketAddr,
+    pub(crate) http: Vec<(TcpListener, BoundHttp)>,
 }
 
 impl Sockets {
@@ -35,14 +34,22 @@ impl Sockets {
             let (socket, address) = bind("kafka_listen", "--kafka-listen", &listen.bind).await?;
             kafka.push((socket, listen.bound(address)));
         }
-        let (http, http_address) =
-            bind("http_listen", "--http-listen", &settings.own.http_listen).await?;
-        Ok(Self { kafka, http, http_address })
+        let mut http = Vec::new();
+        for HttpListen { tls, bind: at } in &settings.own.http_listen.0 {
+            let (socket, address) = bind("http_listen", "--http-listen", at).await?;
+            http.push((socket, BoundHttp { tls: *tls, address }));
+        }
+        Ok(Self { kafka, http })
     }
 
     /// The addresses for Kafka clients.
     pub(crate) fn kafka_bound(&self) -> Vec<BoundKafka> {
         self.kafka.iter().map(|(_, bound)| bound.clone()).collect()
+    }
+
+    /// The addresses for HTTP.
+    pub(crate) fn http_bound(&self) -> Vec<BoundHttp> {
+        self.http.iter().map(|(_, bound)| *bound).collect()
     }
 }
 

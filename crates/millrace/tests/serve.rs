@@ -189,6 +189,18 @@ fn wrong_settings_end_it_with_2_and_one_line() {
         (vec!["--set", "kafka.num.partitions=many"], "kafka.num.partitions from the command line"),
         (vec!["--kafka-listen", "0.0.0.0:9092"], "0.0.0.0:9092@HOST:9092"),
         (vec!["--http-listen", "192.168.1.1:80"], "--insecure-no-auth"),
+        (vec!["--http-listen", "https://127.0.0.1:0"], "needs tls_cert"),
+        (
+            vec![
+                "--http-listen",
+                "https://127.0.0.1:0",
+                "--tls-cert",
+                "/nowhere.pem",
+                "--tls-key",
+                "k",
+            ],
+            "setting tls_cert: /nowhere.pem: No such file",
+        ),
         (vec!["--config", "/nowhere.toml"], "/nowhere.toml"),
         (vec!["--set", "log_level=;;"], "log_level"),
     ] {

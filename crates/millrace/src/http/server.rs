@@ -1,21 +1,24 @@
-//! The HTTP server: HTTP/1.1 and HTTP/2 with prior knowledge on one socket.
+//! The HTTP server: HTTP/1.1 and HTTP/2, with prior knowledge or by what TLS
+//! agreed on, on one socket.
 //!
 //! Invariant: what a connection can take is bounded before it is accepted:
-//! their number, the size of headers, the requests at once on one, and the time
+//! their number (over all addresses, and from before a TLS handshake), the size of headers, the requests at once on one, and the time
 //! in which nothing moves. Bodies are bounded by who reads them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{BoxError, Router};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
-use millrace_broker::metrics::{Front, Metrics};
+use millrace_broker::metrics::{Counter, Front, Gauge, Metrics};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 
 use super::Way;
 use super::patience::Patient;
@@ -28,6 +31,8 @@ const STREAMS_MAX: u32 = 128;
 const HEADERS_BYTES_MAX: u32 = 64 << 10;
 /// Headers of a request come within this time.
 const HEADERS_TIME: Duration = Duration::from_secs(30);
+/// A TLS handshake is over within this time.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// Bytes that a client of HTTP/2 may send before they are read: of one request
 /// (a small multiple of a packet keeps uploads going), and of all.
 const WINDOW: u32 = 256 << 10;
@@ -40,47 +45,103 @@ const STOP_TIME: Duration = Duration::from_secs(5);
 /// After an error of `accept` that is not a client's (no file is free).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves connections until `stopped` resolves, then lets requests finish.
-/// `routers` has the routes for each way that a connection can come.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    routers: impl Fn(Way) -> Router,
-    metrics: Arc<Metrics>,
-    stopped: impl Future<Output = ()>,
-) {
-    let front = Front { front: "http" };
-    let opened = metrics.connections_opened.with(&front);
-    let open = metrics.connections.with(&front);
-    let (near, far) = (routers(Way::Loopback), routers(Way::Open));
-    let graceful = GracefulShutdown::new();
-    let builder = Arc::new(builder());
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let mut stopped = std::pin::pin!(stopped);
-    loop {
-        let (socket, held) = tokio::select! {
-            biased;
-            () = &mut stopped => break,
-            accepted = accept(&listener, &room) => accepted,
-        };
-        let router = if is_loopback(&socket) { &near } else { &far };
-        let service = TowerToHyperService::new(router.clone());
-        let io = TokioIo::new(Patient::new(socket));
-        let connection = builder.serve_connection(io, service).into_owned();
-        let connection = graceful.watch(connection);
-        opened.increment();
-        open.add(1);
-        let open = Arc::clone(&open);
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "an HTTP connection ended early");
-            }
-            open.add(-1);
-            drop(held);
-        });
+/// What all addresses share.
+#[derive(Clone)]
+pub(crate) struct Server {
+    /// The routes for connections of this machine, and for others in the clear
+    /// and by TLS.
+    near: Router,
+    far: Router,
+    far_by_tls: Router,
+    tls: Option<TlsAcceptor>,
+    builder: Arc<Builder<TokioExecutor>>,
+    room: Arc<Semaphore>,
+    opened: Arc<Counter>,
+    open: Arc<Gauge>,
+}
+
+impl Server {
+    /// Serves what `routers` has for each way that a connection can come, and
+    /// TLS by `tls`.
+    pub(crate) fn new(
+        routers: impl Fn(Way) -> Router,
+        tls: Option<TlsAcceptor>,
+        metrics: &Metrics,
+    ) -> Self {
+        let front = Front { front: "http" };
+        Self {
+            near: routers(Way::Loopback),
+            far: routers(Way::Open),
+            far_by_tls: routers(Way::Tls),
+            tls,
+            builder: Arc::new(builder()),
+            room: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            opened: metrics.connections_opened.with(&front),
+            open: metrics.connections.with(&front),
+        }
     }
-    drop(listener);
-    if timeout(STOP_TIME, graceful.shutdown()).await.is_err() {
-        tracing::debug!("HTTP requests in flight were cut off");
+
+    /// Serves connections until `stopped` resolves, then lets requests finish.
+    pub(crate) async fn serve(
+        self,
+        listener: TcpListener,
+        tls: bool,
+        stopped: impl Future<Output = ()>,
+    ) {
+        let graceful = GracefulShutdown::new();
+        let mut stopped = std::pin::pin!(stopped);
+        let server = Arc::new(self);
+        loop {
+            let (socket, held) = tokio::select! {
+                biased;
+                () = &mut stopped => break,
+                accepted = accept(&listener, &server.room) => accepted,
+            };
+            server.opened.increment();
+            server.open.add(1);
+            let (server, watcher) = (Arc::clone(&server), graceful.watcher());
+            tokio::spawn(async move {
+                server.converse(socket, tls, watcher).await;
+                server.open.add(-1);
+                drop(held);
+            });
+        }
+        drop(listener);
+        if timeout(STOP_TIME, graceful.shutdown()).await.is_err() {
+            tracing::debug!("HTTP requests in flight were cut off");
+        }
+    }
+
+    /// Serves one connection to its end.
+    async fn converse(&self, socket: TcpStream, tls: bool, watcher: Watcher) {
+        let near = is_loopback(&socket);
+        // Around the socket itself: TLS keeps some of what is written.
+        let stream = Patient::new(socket);
+        let router = match tls {
+            _ if near => &self.near,
+            true => &self.far_by_tls,
+            false => &self.far,
+        };
+        let ended = match self.tls.as_ref().filter(|_| tls) {
+            None => self.answer(stream, router, watcher).await,
+            Some(acceptor) => match timeout(HANDSHAKE_TIME, acceptor.accept(stream)).await {
+                Ok(Ok(stream)) => self.answer(stream, router, watcher).await,
+                Ok(Err(error)) => Err(error.into()),
+                Err(elapsed) => Err(elapsed.into()),
+            },
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "an HTTP connection ended early");
+        }
+    }
+
+    async fn answer<S>(&self, stream: S, router: &Router, watcher: Watcher) -> Result<(), BoxError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let service = TowerToHyperService::new(router.clone());
+        let connection = self.builder.serve_connection(TokioIo::new(stream), service);
+        watcher.watch(connection.into_owned()).await
     }
 }
 

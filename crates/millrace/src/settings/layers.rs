@@ -77,6 +77,9 @@ pub(crate) enum SettingsError {
          authentication {there}; keep to 127.0.0.1, {instead}or allow it with --insecure-no-auth"
     )]
     Open { setting: &'static str, address: String, there: &'static str, instead: &'static str },
+    /// TLS is asked for, and half of what it takes isn't there.
+    #[error("setting http_listen: https://{address} needs {setting}, a PEM file")]
+    NoTls { setting: &'static str, address: String },
     /// A secret that isn't where it is said to be.
     #[error("setting kinesis.credentials: can't read the secret of access key {id}: {why}")]
     Secret { id: String, why: String },

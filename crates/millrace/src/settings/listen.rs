@@ -187,9 +187,62 @@ impl Value for KafkaListens {
     }
 }
 
-/// Refuses addresses that others can reach unless they have to say who they
-/// are, or somebody asked for it.
+/// One address for HTTP: `[http://|https://]HOST:PORT`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HttpListen {
+    /// Whether it is `https://`.
+    pub(crate) tls: bool,
+    pub(crate) bind: HostPort,
+}
+
+impl HttpListen {
+    fn parse(text: &str) -> Result<Self, String> {
+        let (tls, rest) = match text.split_once("://") {
+            None => (false, text),
+            Some(("http", rest)) => (false, rest),
+            Some(("https", rest)) => (true, rest),
+            Some((other, _)) => {
+                return Err(format!("{text:?}: {other:?} is neither http nor https"));
+            }
+        };
+        Ok(Self { tls, bind: HostPort::parse(rest.strip_suffix('/').unwrap_or(rest))? })
+    }
+}
+
+/// An address for HTTP that is bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BoundHttp {
+    pub(crate) tls: bool,
+    pub(crate) address: SocketAddr,
+}
+
+impl fmt::Display for BoundHttp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls { "https" } else { "http" };
+        write!(f, "{scheme}://{}", self.address)
+    }
+}
+
+/// All addresses for HTTP, at least one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HttpListens(pub(crate) Vec<HttpListen>);
+
+impl Value for HttpListens {
+    fn parse(text: &str) -> Result<Self, String> {
+        text.split(',').map(|one| HttpListen::parse(one.trim())).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// Refuses TLS without what it takes, and addresses that others can reach
+/// unless they have to say who they are, or somebody asked for it.
 pub(super) fn check(own: &Own) -> Result<(), SettingsError> {
+    let tls = own.http_listen.0.iter().find(|listen| listen.tls);
+    let lacks = |setting| tls.map(|listen| (setting, listen.bind.to_string()));
+    let cert = lacks("tls_cert").filter(|_| own.tls_cert.is_none());
+    let key = lacks("tls_key").filter(|_| own.tls_key.is_none());
+    if let Some((setting, address)) = cert.or(key) {
+        return Err(SettingsError::NoTls { setting, address });
+    }
     if own.insecure_no_auth {
         return Ok(());
     }
@@ -215,7 +268,7 @@ fn kafka_addresses(own: &Own) -> impl Iterator<Item = HostPort> {
 }
 
 fn http_addresses(own: &Own) -> impl Iterator<Item = &HostPort> {
-    std::iter::once(&own.http_listen)
+    own.http_listen.0.iter().map(|listen| &listen.bind)
 }
 
 impl Own {

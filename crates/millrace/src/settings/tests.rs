@@ -236,6 +236,34 @@ fn malformed_listeners_are_refused() {
 }
 
 #[test]
+fn http_is_served_at_several_addresses_plain_or_by_tls() {
+    let listens = |text: &str| {
+        HttpListens::parse(text).map(|all| {
+            all.0.iter().map(|one| format!("{} {}", one.tls, one.bind)).collect::<Vec<_>>()
+        })
+    };
+    assert_eq!(
+        listens("127.0.0.1:1,http://[::1]:2, https://localhost:3/").unwrap(),
+        ["false 127.0.0.1:1", "false [::1]:2", "true localhost:3"]
+    );
+    assert!(listens("ftp://127.0.0.1:1").unwrap_err().contains("neither http nor https"));
+    assert!(listens("https://127.0.0.1").unwrap_err().contains("has no port"));
+    let https = "http_listen=https://127.0.0.1:8443";
+    let needs = |lacks: &str| {
+        format!("setting http_listen: https://127.0.0.1:8443 needs {lacks}, a PEM file")
+    };
+    assert_eq!(refused(from_flags(&[https])), needs("tls_cert"));
+    assert_eq!(refused(from_flags(&[https, "tls_cert=c"])), needs("tls_key"));
+    assert!(from_flags(&[https, "tls_cert=c", "tls_key=k"]).is_ok());
+    let message = refused(from_flags(&[
+        "http_listen=127.0.0.1:1,https://0.0.0.0:2",
+        "tls_cert=c",
+        "tls_key=k",
+    ]));
+    assert!(message.contains("0.0.0.0:2 can be reached"), "{message}");
+}
+
+#[test]
 fn what_others_can_reach_needs_a_word() {
     for open in [
         "kafka_listen=192.168.1.5:9092",
