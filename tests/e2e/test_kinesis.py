@@ -24,7 +24,7 @@ def client(server, region="eu-west-1", config=None, **more):
         "region_name": region,
         "aws_access_key_id": "key",
         "aws_secret_access_key": "secret",
-        "config": plain.merge(config) if config else plain,
+        "config": config.merge(Config(parameter_validation=False)) if config else plain,
         **more,
     }
     return boto3.client("kinesis", **with_defaults)

@@ -1,15 +1,17 @@
 //! One request on its way through an action: what it may ask of the server.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use millrace_broker::{Broker, Topic};
-use millrace_types::Timestamp;
+use millrace_types::{PartitionId, Timestamp};
 
 use crate::arn::{self, Arn};
 use crate::error::{Code, Error};
 use crate::front::Settings;
 use crate::http::Memory;
 use crate::input::Input;
+use crate::limits::{Limits, ShardName};
 use crate::model::Encoding;
 use crate::stream::{KEEPER, Stream, StreamState, id_of};
 use crate::subscriptions::Subscriptions;
@@ -22,6 +24,7 @@ pub(crate) struct Call<'f> {
     /// Memory for answers that are larger than their requests.
     pub(crate) answers: &'f Memory,
     pub(crate) subscriptions: &'f Subscriptions,
+    pub(crate) limits: &'f Limits,
     /// That of the request, and of its answer.
     pub(crate) encoding: Encoding,
     /// The incarnation that was current when the request came.
@@ -43,6 +46,21 @@ pub(crate) enum Pages {
 impl Call<'_> {
     pub(crate) fn now(&self) -> Timestamp {
         self.broker.env().wall()
+    }
+
+    /// The time by which limits count.
+    pub(crate) fn counted(&self) -> Duration {
+        self.broker.env().monotonic()
+    }
+
+    /// A shard, as limits know it.
+    pub(crate) fn shard_name<'s>(
+        &'s self,
+        stream: &'s Stream,
+        shard: PartitionId,
+    ) -> ShardName<'s> {
+        let (topic, account) = (stream.topic.id, self.settings.account_id.as_str());
+        ShardName { topic, shard, stream: stream.name(), account }
     }
 
     /// The ARN of a stream.

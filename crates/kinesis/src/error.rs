@@ -20,7 +20,6 @@ pub(crate) enum Code {
     InvalidSignature,
     LimitExceeded,
     MissingAuthenticationToken,
-    #[expect(dead_code, reason = "for limits of throughput, which are not enforced yet")]
     ProvisionedThroughputExceeded,
     ResourceInUse,
     ResourceNotFound,

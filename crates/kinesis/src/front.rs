@@ -23,7 +23,9 @@ use crate::http::{
     Body, BodyError, ContentType, Memory, ReadBody, RequestId, RequestIds, content_type, discard,
     encode, named, read_body, respond, respond_error, respond_events, respond_xml,
 };
+use crate::input::Input;
 use crate::keys::hex;
+use crate::limits::Limits;
 use crate::model::{Encoding, Model, ShapeId, conform, validate};
 use crate::stream::KEEPER;
 use crate::subscriptions::Subscriptions;
@@ -40,6 +42,8 @@ pub struct Settings {
     /// The access keys that requests have to be signed by. Where there are
     /// none, all requests are taken.
     pub credentials: Credentials,
+    /// Whether AWS's limits of rates hold.
+    pub enforce_limits: bool,
     /// Bytes that requests, and answers beside them, may take at once.
     pub memory_bytes: usize,
 }
@@ -50,6 +54,7 @@ impl Default for Settings {
             account_id: "123456789012".to_owned(),
             region: "us-east-1".to_owned(),
             credentials: Credentials::default(),
+            enforce_limits: false,
             memory_bytes: 128 << 20,
         }
     }
@@ -78,6 +83,7 @@ pub struct Front {
     requests: Memory,
     answers: Memory,
     subscriptions: Subscriptions,
+    limits: Limits,
     ids: RequestIds,
     metrics: Arc<Metrics>,
 }
@@ -109,6 +115,7 @@ impl Front {
             requests: Memory::new(settings.memory_bytes / 2, "kinesis_requests", &metrics),
             answers: Memory::new(settings.memory_bytes / 2, "kinesis_answers", &metrics),
             subscriptions: Subscriptions::default(),
+            limits: Limits::new(settings.enforce_limits),
             ids: RequestIds::new(|| broker.env().random_u64()),
             metrics,
             settings,
@@ -146,6 +153,7 @@ impl Front {
                     tokens: &self.tokens,
                     answers: &self.answers,
                     subscriptions: &self.subscriptions,
+                    limits: &self.limits,
                     encoding,
                     broker,
                     region,
@@ -217,6 +225,8 @@ impl Front {
         let value = conform(&self.model, shape, value, encoding)
             .map_err(|error| Error::new(Code::Serialization, error.0))?;
         validate(&self.model, shape, &value).map_err(Error::validation)?;
+        let (account, now) = (&self.settings.account_id, call.broker.env().monotonic());
+        self.limits.call(operation, Input(&value), account, now)?;
         let answer = actions::run(operation, &call, &value).await?;
         drop(value);
         drop((bytes, memory));

@@ -24,6 +24,7 @@ mod front;
 mod http;
 mod input;
 mod keys;
+mod limits;
 mod model;
 mod resource;
 mod sequence;

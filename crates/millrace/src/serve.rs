@@ -321,6 +321,7 @@ async fn start_kinesis(
         account_id: own.kinesis_account_id.0.clone(),
         region: own.kinesis_region.0.clone(),
         credentials,
+        enforce_limits: own.kinesis_enforce_limits,
         ..millrace_kinesis::Settings::default()
     };
     let supervisor = Arc::clone(supervisor);

@@ -153,6 +153,9 @@ own_settings! {
     kinesis_credentials as "kinesis.credentials": KeyRefs = "[]", "list of tables: access_key_id, and secret_file or secret_env",
         "Access keys that requests to Kinesis have to be signed by; a secret is in a file or a variable of the environment. Without any, all requests are taken.",
         "Always where others can reach the HTTP address.";
+    kinesis_enforce_limits as "kinesis.enforce_limits": bool = "false", "true or false",
+        "Enforce AWS's limits: what a shard takes and gives in a second, and how often operations may be called.",
+        "To true in tests of clients that have to live with AWS's limits.";
     partitions_max: u64 = "100000" in (1, 10_000_000), "partitions",
         "Partitions of all topics.",
         "Down where clients create topics and memory is short.";

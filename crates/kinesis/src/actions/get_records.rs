@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use millrace_broker::ranges::{PartitionRange, RangeState};
 use millrace_broker::{Broker, ReadError, RecordsLimit, RecordsRead, StoredRecord, Topic};
 use millrace_types::{Offset, PartitionId};
@@ -41,6 +42,8 @@ pub(super) async fn run(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Err
     let shards = Shards::of(&stream.topic);
     let gone = || Error::not_found("The shard of the ShardIterator is gone.");
     let of = shards.map().get(iterator.shard).ok_or_else(gone)?;
+    let at = call.shard_name(&stream, iterator.shard);
+    call.limits.get(at, call.counted())?;
     let records_max = input.count("Limit").unwrap_or(RECORDS_MAX).min(RECORDS_MAX);
     let (bytes_max, held) = match call.answers.try_take(BYTES_MAX * MEMORY_FACTOR) {
         Some(held) => (BYTES_MAX, held),
@@ -48,6 +51,7 @@ pub(super) async fn run(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Err
     };
     let limit = RecordsLimit { records_max, bytes_max };
     let read = read(&call.broker, &stream.topic, iterator.shard, iterator.next, limit).await?;
+    call.limits.got(at, size(&read), call.counted());
     let ended = matches!(of.state, RangeState::Sealed { end } if read.next >= end);
     let now = call.now();
     let mut answer = Members::new().with(
@@ -109,6 +113,12 @@ pub(super) async fn read(
         }
         read => Ok(read?),
     }
+}
+
+/// The bytes of keys and data.
+pub(super) fn size(read: &RecordsRead) -> usize {
+    let len = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+    read.records.iter().map(|record| len(&record.key) + len(&record.value)).sum()
 }
 
 /// How long ago the first record that is left was appended; 0 where none is.

@@ -36,6 +36,7 @@ pub(super) async fn run(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Err
     let (shard, of) = all.find(shard, account).map_err(|_| absent(&name))?;
     let gone = || call.unknown_stream(stream.name());
     let partition = stream.topic.partition(shard).ok_or_else(gone)?;
+    call.limits.iterator(call.shard_name(&stream, shard), call.counted())?;
     let position = Position {
         operation: "GetShardIterator",
         kind: input.required("ShardIteratorType"),

@@ -27,6 +27,7 @@ pub(super) async fn run(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Err
     }
     call.end_dry_run(input)?;
     let shard = target.shard_of(&entry)?;
+    target.count(&entry, shard)?;
     let appended: Appended = target.append(&call.broker.appends(), shard, &[&entry]).await?;
     call.broker.durable(appended.lsn).await?;
     let number = target.number(shard, appended.base_offset, appended.at);

@@ -13,7 +13,7 @@ use millrace_types::{Lsn, Offset, PartitionId, Timestamp};
 
 use super::Answer;
 use crate::call::Call;
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::input::Input;
 use crate::keys;
 use crate::model::one_failure;
@@ -61,12 +61,16 @@ async fn put(
     target: &Target<'_>,
     entries: &[Entry<'_>],
 ) -> Result<Vec<Result<Stored, Error>>, Error> {
-    let mut by_shard: BTreeMap<PartitionId, Vec<usize>> = BTreeMap::new();
-    for (n, entry) in entries.iter().enumerate() {
-        by_shard.entry(target.shard_of(entry)?).or_default().push(n);
-    }
     let unasked = || Err(Error::internal("The record was not put."));
     let mut results: Vec<Result<Stored, Error>> = entries.iter().map(|_| unasked()).collect();
+    let mut by_shard: BTreeMap<PartitionId, Vec<usize>> = BTreeMap::new();
+    for ((n, entry), result) in entries.iter().enumerate().zip(&mut results) {
+        let shard = target.shard_of(entry)?;
+        match target.count(entry, shard) {
+            Ok(()) => by_shard.entry(shard).or_default().push(n),
+            Err(exceeded) => *result = Err(exceeded),
+        }
+    }
     let mut last = Lsn(0);
     let appends = call.broker.appends();
     for (shard, numbers) in by_shard {
@@ -98,7 +102,13 @@ fn show(target: &Target<'_>, result: Result<Stored, Error>) -> Value<'static> {
             .done(),
         // Clients retry records of two codes only.
         Err(error) => members
-            .text("ErrorCode", "InternalFailure")
+            .text(
+                "ErrorCode",
+                match error.code {
+                    Code::ProvisionedThroughputExceeded => error.code.name(),
+                    _ => "InternalFailure",
+                },
+            )
             .text("ErrorMessage", error.message.unwrap_or_default())
             .done(),
     }
@@ -183,6 +193,12 @@ impl<'c> Target<'c> {
     pub(super) fn shard_of(&self, entry: &Entry<'_>) -> Result<PartitionId, Error> {
         let found = self.map.of_hash(entry.hash);
         found.ok_or_else(|| Error::internal("The stream has no open shard."))
+    }
+
+    /// Counts a record against the limits of its shard.
+    pub(super) fn count(&self, entry: &Entry<'_>, shard: PartitionId) -> Result<(), Error> {
+        let at = self.call.shard_name(self.stream, shard);
+        self.call.limits.put(at, entry.len(), self.call.counted())
     }
 
     /// Appends records of one shard as one batch.

@@ -226,7 +226,7 @@ impl Subscription {
             let held = held?;
             let (broker, topic, shard) = (&self.broker, &self.topic, self.key.shard);
             let read = get_records::read(broker, topic, shard, self.next, limit).await?;
-            let size = size(&read);
+            let size = get_records::size(&read);
             if size <= room || room == RECORD_BYTES {
                 self.held = Some(held);
                 return Ok(read);
@@ -278,11 +278,6 @@ impl Subscription {
         self.held = self.held.take().and_then(|held| Memory::keep(held, event.len()));
         Ok(event)
     }
-}
-
-fn size(read: &RecordsRead) -> usize {
-    let len = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
-    read.records.iter().map(|record| len(&record.key) + len(&record.value)).sum()
 }
 
 #[cfg(test)]
