@@ -23,7 +23,7 @@ use millrace_store::{
     env::Env,
 };
 use millrace_types::TopicId;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
 use crate::{
     Broker, Settings,
@@ -72,8 +72,6 @@ pub struct Supervisor {
     started: Now,
     current: ArcSwap<Broker>,
     stopping: AtomicBool,
-    /// The writer and the maintenance of the current incarnation are done.
-    stopped: Arc<Notify>,
 }
 
 /// Waiting time before another try to recover, in milliseconds.
@@ -86,11 +84,10 @@ impl Supervisor {
     /// See [`StartError`].
     pub async fn start(drivers: Drivers, settings: Settings) -> Result<Arc<Self>, StartError> {
         let lock = Arc::new(drivers.disk.lock()?);
-        let stopped = Arc::new(Notify::new());
         // The wall clock is believed once a process: one that has jumped since
         // must not be believed because a write fails.
         let started = Now { monotonic_ms: drivers.env.monotonic_ms(), wall: drivers.env.wall() };
-        let broker = open(&drivers, &settings, &lock, Synced::new(), started, &stopped).await?;
+        let broker = open(&drivers, &settings, &lock, Synced::new(), started).await?;
         let env = Arc::clone(&drivers.env);
         let supervisor = Arc::new(Self {
             drivers,
@@ -99,7 +96,6 @@ impl Supervisor {
             started,
             current: ArcSwap::new(broker),
             stopping: AtomicBool::new(false),
-            stopped,
         });
         env.spawn("supervisor", Box::pin(Arc::clone(&supervisor).run()));
         Ok(supervisor)
@@ -132,9 +128,13 @@ impl Supervisor {
         loop {
             let (drivers, settings, started) = (&self.drivers, &self.settings, self.started);
             let synced = synced.clone();
-            match open(drivers, settings, &self.lock, synced, started, &self.stopped).await {
+            match open(drivers, settings, &self.lock, synced, started).await {
                 Ok(broker) => {
                     tracing::warn!("the log was recovered after a failed write; serving again");
+                    if self.stopping.load(Ordering::Acquire) {
+                        // Whoever stops has looked at the one before.
+                        broker.engine.stop();
+                    }
                     self.current.store(broker);
                     return;
                 }
@@ -154,15 +154,9 @@ impl Supervisor {
     /// durable.
     pub async fn shutdown(&self) {
         self.stopping.store(true, Ordering::Release);
-        let stopped = self.stopped.notified();
-        tokio::pin!(stopped);
-        stopped.as_mut().enable();
         let engine = Arc::clone(&self.current().engine);
-        // One that has ended has nothing to finish, and its writer is gone.
-        if !engine.is_ended() {
-            engine.stop();
-            stopped.await;
-        }
+        engine.stop();
+        engine.ended().await;
     }
 }
 
@@ -173,7 +167,6 @@ async fn open(
     lock: &Arc<DiskLock>,
     synced: Synced,
     started: Now,
-    stopped: &Arc<Notify>,
 ) -> Result<Arc<Broker>, StartError> {
     let Drivers { env, disk, catalog, metrics } = drivers;
     let groups = GroupCoordinator::new(Arc::clone(env), started);
@@ -215,24 +208,23 @@ async fn open(
         &tombstones,
     );
     let writer = Arc::clone(&engine);
-    let done = Arc::clone(stopped);
     let noted = run_blocking(env, {
         let engine = Arc::clone(&engine);
         move || engine.all_opened()
     });
     noted.await??;
+    let log: Arc<dyn GroupLog> =
+        Arc::new(BrokerLog { engine: Arc::clone(&engine), broker: Arc::downgrade(&broker) });
+    // What fails must fail before threads run that nobody would stop.
+    groups.start(&broker.config(), &log)?;
     env.blocking(Box::new(move || {
         writer.run_writer();
         writer.close();
-        done.notify_waiters();
     }));
     let synced = Arc::clone(&engine);
     env.blocking(Box::new(move || synced.run_syncer()));
     let maintained = Arc::clone(&engine);
     env.blocking(Box::new(move || maintained.run_maintenance()));
-    let log: Arc<dyn GroupLog> =
-        Arc::new(BrokerLog { engine: Arc::clone(&engine), broker: Arc::downgrade(&broker) });
-    groups.start(&broker.config(), &log)?;
     // Their rows are gone, and so are the offsets that groups had committed.
     let told: Vec<_> = tombstones.into_iter().map(|id| (id, groups.topic_deleted(id))).collect();
     let mut deleted = Vec::with_capacity(told.len());

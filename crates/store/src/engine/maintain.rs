@@ -16,7 +16,7 @@ use millrace_log::frame::{FileHeader, FileKind};
 use millrace_types::{FileId, Lsn};
 
 use super::{
-    Class, Engine, Gathering,
+    Class, Engine, Gathering, Thread,
     append::TryAppendError,
     checkpoint::Checkpoints,
     files::{self, LogFile},
@@ -98,6 +98,7 @@ impl Engine {
     /// Runs maintenance until the engine ends or stops. Blocks; give it a
     /// thread of its own.
     pub fn run_maintenance(&self) {
+        let _thread = Thread(self);
         self.housekeeping.lock().paced = true;
         while self.wait_for_requests(EVERY) {
             self.maintain_step();
@@ -217,21 +218,23 @@ impl Engine {
         self.room.notify_waiters();
     }
 
-    /// Seals the present file and takes a checkpoint, so that the next start
-    /// has nothing to read: once writer and maintenance have ended in good
-    /// order.
+    /// Ends the incarnation in good order, once the writer has: seals the
+    /// present file and takes a checkpoint, so that the next start has nothing
+    /// to read.
     pub fn close(&self) {
+        self.seal_and_checkpoint();
+        self.be_over();
+    }
+
+    fn seal_and_checkpoint(&self) {
         let mut house = lock_over_io(&*self.env, &self.housekeeping);
         if self.is_ended() {
             return;
         }
         let (finished, next) = {
             let mut gathering = self.gather.lock();
-            let nothing_waits = gathering.gather.is_empty()
-                && gathering.gather.pending_bytes() == 0
-                && gathering.finished.is_empty();
             gathering.ended = true;
-            if !nothing_waits {
+            if gathering.has_work() {
                 // Came in after the writer had left; nobody was told of it.
                 return;
             }

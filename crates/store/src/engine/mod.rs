@@ -53,6 +53,7 @@ mod writer;
 
 use std::{
     collections::{BTreeMap, HashMap},
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -224,6 +225,18 @@ pub struct Engine {
     _lock: Arc<DiskLock>,
 }
 
+/// Held by each thread of the log. Should one unwind, the log ends: the others
+/// would go on without what it does.
+struct Thread<'a>(&'a Engine);
+
+impl Drop for Thread<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.end(&"a thread of the log panicked; this is a bug");
+        }
+    }
+}
+
 /// What the gathering lock guards.
 struct Gathering {
     gather: Gather,
@@ -286,8 +299,13 @@ impl Engine {
     }
 
     /// Ends the incarnation: nothing unsynced is acknowledged any more.
-    fn end(&self, error: &DiskError) {
+    fn end(&self, error: &dyn fmt::Display) {
         tracing::error!(%error, "the log ends: what was not synced is not acknowledged");
+        self.be_over();
+    }
+
+    /// Takes nothing more, and tells all who wait for anything.
+    fn be_over(&self) {
         self.gather.lock().ended = true;
         self.durable.end();
         self.ended.send_replace(true);

@@ -13,7 +13,7 @@ use std::{sync::Arc, time::Duration};
 
 use millrace_types::canary;
 
-use super::{Engine, Flush, files::LogFile};
+use super::{Engine, Flush, Thread, files::LogFile};
 use crate::{disk::DiskError, env::lock_over_io};
 
 /// So many unsynced bytes are worth a sync behind the writer. Few, since the
@@ -52,6 +52,7 @@ impl Engine {
         if self.options.flush != Flush::Os {
             return;
         }
+        let _thread = Thread(self);
         loop {
             self.unsynced.wait(SYNC_EVERY);
             let file = {

@@ -20,7 +20,7 @@ use millrace_log::{
 use millrace_types::{Lsn, Timestamp, TopicId, TopicPartition, canary};
 
 use super::{
-    Engine, Flush, Gathering,
+    Engine, Flush, Gathering, Thread,
     files::LogFile,
     gather::{Frame, NoMemory},
     pace::{Pace, Wait},
@@ -58,6 +58,7 @@ impl Engine {
     /// Runs the log writer until the engine ends or stops. Blocks; give it a
     /// thread of its own.
     pub fn run_writer(&self) {
+        let _thread = Thread(self);
         let mut state = WriterState::default();
         let mut pace = Pace::new(self.options.commits_per_second_max, self.env.monotonic());
         loop {
@@ -109,6 +110,8 @@ impl Engine {
                     return Work::Frames;
                 }
                 if gathering.stopping {
+                    // Nobody would write what still came.
+                    gathering.ended = true;
                     return Work::Over;
                 }
                 if !rang {
@@ -355,7 +358,7 @@ impl Gathering {
         self.writer_wants.take_if(|wanted| has_work && *wanted <= pending).is_some()
     }
 
-    fn has_work(&self) -> bool {
+    pub(super) fn has_work(&self) -> bool {
         !self.gather.is_empty() || !self.gather.sealed.is_empty() || !self.finished.is_empty()
     }
 }

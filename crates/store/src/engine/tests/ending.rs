@@ -116,3 +116,53 @@ fn the_next_incarnation_waits_for_the_syncer_of_the_last() {
 fn the_next_incarnation_waits_for_the_maintenance_of_the_last() {
     what_was_synced_is_asked_for_only_when_nobody_is_busy(Busy::Maintenance);
 }
+
+/// Hidden state with a bug.
+struct Broken;
+
+impl HiddenState for Broken {
+    fn apply(&self, _: &[u8], _: Timestamp) {
+        panic!("a bug");
+    }
+
+    fn snapshot(&self) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
+}
+
+#[test]
+fn a_writer_that_panics_ends_the_log() {
+    let (env, disk) = (TestEnv::new(1), MemDisk::new(1));
+    let engine = Engine::open(OpenRequest {
+        env: Arc::new(env.clone()),
+        disk: Arc::new(disk.clone()),
+        lock: Arc::new(disk.lock().unwrap()),
+        options: EngineOptions::default(),
+        incarnation: Incarnation(1),
+        log_id: [5; 16],
+        catalog_is_new: true,
+        hidden: BTreeMap::from([(TopicId::GROUPS, Arc::new(Broken) as Arc<dyn HiddenState>)]),
+        synced: Synced::new(),
+    });
+    let engine = engine.unwrap().engine;
+    let record = [b"one".to_vec()];
+    let lsn = env.block_on(engine.append_hidden(TopicId::GROUPS, &record, Class::Client)).unwrap();
+    let writer = Arc::clone(&engine);
+    assert!(std::thread::spawn(move || writer.run_writer()).join().is_err());
+    assert!(engine.is_ended());
+    assert!(env.block_on(engine.durable(lsn)).is_err(), "who waits is told");
+}
+
+#[test]
+fn a_log_that_was_closed_refuses_and_tells() {
+    let mut world = World::new();
+    world.put(0, &["a"]);
+    world.engine.stop();
+    world.engine.run_writer();
+    let refused = world.append(0, &text_batch("late"));
+    assert_eq!(refused, Err(AppendError::Ended(super::super::Ended)), "nobody would write it");
+    world.engine.close();
+    world.env.block_on(world.engine.ended());
+    let names = world.disk.list().unwrap();
+    assert!(names.iter().any(|name| name.starts_with("checkpoint")), "{names:?}");
+}
