@@ -7,7 +7,7 @@ use millrace_store::engine::{self, Class, Ended};
 use millrace_types::{Lsn, Offset, Timestamp};
 
 use crate::{
-    AppendError, Broker, Partition, config::TimestampKind, metrics::Reason,
+    AppendError, Broker, Partition, config::TimestampKind, metrics::Reason, reroute::told,
     validate::check_timestamp,
 };
 
@@ -21,7 +21,8 @@ pub struct AppendOptions {
 /// Where a batch will stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {
-    /// Offset of its first record.
+    /// Offset of its first record; -1 where the partition is sealed and its
+    /// records stand in those that took over.
     pub base_offset: Offset,
     /// The time that the log gave it, where the topic has LogAppendTime.
     pub append_time: Option<Timestamp>,
@@ -39,7 +40,7 @@ pub struct Appended {
 #[must_use = "appends are made through it"]
 pub struct Appends<'a> {
     pub(crate) broker: &'a Broker,
-    log: engine::Appends<'a>,
+    pub(crate) log: engine::Appends<'a>,
 }
 
 impl Appends<'_> {
@@ -84,10 +85,36 @@ impl Appends<'_> {
         if batch.len() > limit {
             return Err(AppendError::TooLarge { bytes: batch.len(), limit });
         }
-        self.append_checked(partition, &header, batch).await
+        match self.append_checked(partition, &header, batch).await {
+            // Apart, so that appends that need none of it don't carry its state.
+            Err(AppendError::Sealed) => {
+                Box::pin(self.append_to_descendants(partition, &header, batch)).await
+            }
+            appended => appended,
+        }
+    }
+
+    /// Appends a well-formed batch to those that took over from `partition`.
+    async fn append_to_descendants(
+        &self,
+        partition: &Arc<Partition>,
+        header: &BatchHeader,
+        batch: &[u8],
+    ) -> Result<Appended, AppendError> {
+        let config = partition.config();
+        // The same look as before: it left nothing behind.
+        let changed = if self.broker.validator.looks_inside(&config, header) {
+            self.broker.validated(&config, header, batch).await?
+        } else {
+            None
+        };
+        let (header, batch) =
+            changed.as_ref().map_or((header, batch), |changed| (&changed.header, &changed.bytes));
+        self.append_rerouted(partition, header, batch).await
     }
 
     /// Appends a well-formed batch, with the checks that its topic asks for.
+    /// A sealed partition refuses it.
     pub(crate) async fn append_checked(
         &self,
         partition: &Arc<Partition>,
@@ -117,7 +144,11 @@ impl Appends<'_> {
             metrics.records_in.add(u64::try_from(header.count).unwrap_or(0));
         }
         Ok(Appended {
-            base_offset: appended.base_offset,
+            base_offset: if appended.duplicate {
+                told(partition, appended.base_offset, false)
+            } else {
+                appended.base_offset
+            },
             append_time: stamp_time.then_some(appended.append_time),
             at: appended.append_time,
             log_start: partition.offsets().log_start,

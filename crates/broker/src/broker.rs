@@ -1,7 +1,7 @@
 //! One incarnation of the broker: what the fronts hold.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fmt,
     sync::{
         Arc, Weak,
@@ -26,6 +26,7 @@ use crate::{
     figures::Shown,
     groups::{GroupCoordinator, GroupLog, GroupLogError, Refusal},
     metrics::Metrics,
+    reshard,
     validate::Validator,
 };
 
@@ -127,12 +128,11 @@ impl Broker {
         drivers: &Drivers,
         settings: &Settings,
         state: &CatalogState,
-        deleted: &BTreeSet<TopicId>,
     ) -> Arc<Self> {
         let identity = state.identity.as_ref();
         let config = dynamic(&settings.config, &state.configs, settings.node_id);
         let mut topics = Topics::default();
-        for row in state.topics.values().filter(|row| !deleted.contains(&row.id)) {
+        for row in state.topics.values() {
             // What was valid when it was stored is kept, also where this
             // version would refuse it.
             let (resolved, refused) = TopicConfig::resolve_stored(&row.config, &config);
@@ -140,14 +140,16 @@ impl Broker {
                 tracing::warn!(topic = %row.name, %error, "a stored setting has no effect");
             }
             let logs = (0..row.partitions).map(|n| engine.open_nth_partition(row.id, n)).collect();
-            topics.insert(Arc::new(Topic::new(
+            let topic = Arc::new(Topic::new(
                 row.id,
                 row.name.clone(),
                 row.created,
                 Arc::new(resolved),
                 &row.attributes,
                 logs,
-            )));
+            ));
+            reshard::seal_by_map(&topic);
+            topics.insert(topic);
         }
         Arc::new_cyclic(|me| Self {
             me: Weak::clone(me),

@@ -52,6 +52,9 @@ pub enum AppendError {
     /// The records were decoded, and are not what the header says.
     #[error(transparent)]
     Records(#[from] RecordError),
+    /// The partition takes no more; those that took over do.
+    #[error("the partition is sealed")]
+    Sealed,
     /// The producer's sequence or epoch does not fit.
     #[error(transparent)]
     Sequence(AdmitError),
@@ -89,6 +92,7 @@ impl AppendError {
             Self::Batch(_) | Self::WithoutKey { .. } | Self::Records(_) => "malformed",
             Self::Compression => "compression",
             Self::Timestamp { .. } => "timestamp",
+            Self::Sealed => "sealed",
             Self::Sequence(_) => "sequence",
             Self::Transactional => "transactional",
             Self::ProducersFull => "producers_max",
@@ -103,6 +107,7 @@ impl AppendError {
 impl From<engine::AppendError> for AppendError {
     fn from(error: engine::AppendError) -> Self {
         match error {
+            engine::AppendError::Admit(AdmitError::Sealed) => Self::Sealed,
             engine::AppendError::Admit(error) => Self::Sequence(error),
             engine::AppendError::ProducersFull => Self::ProducersFull,
             engine::AppendError::StorageFull => Self::StorageFull,

@@ -22,6 +22,8 @@ mod figures;
 mod read;
 mod reconfigure;
 mod records;
+mod reroute;
+mod reshard;
 mod retention;
 mod supervisor;
 #[cfg(any(test, feature = "testing"))]
@@ -48,6 +50,8 @@ pub use millrace_store::engine::{Ended, EngineOptions, Flush, Offsets, OnCorrupt
 pub use read::{Isolation, OffsetAndTime, Read, ReadOptions};
 pub use reconfigure::{ConfigChange, Configured};
 pub use records::{NewRecord, RecordHeader, RecordsLimit, RecordsRead, StoredRecord};
+pub use reroute::hash_of_key;
+pub use reshard::ReshardTopicError;
 pub use supervisor::{Drivers, StartError, Supervisor};
 pub use topic::{Partition, Topic};
 pub use topics::NewTopic;

@@ -70,6 +70,8 @@ metrics! {
         "Record batches refused, by reason.";
     batches_recompressed: counter -> Counter = "millrace_log_recompressed_batches_total",
         "Record batches compressed anew, or no longer, for the compression.type of their topic.";
+    batches_rerouted: counter -> Counter = "millrace_log_rerouted_batches_total",
+        "Record batches that came to a sealed partition and were stored in those that took over.";
     duplicates: counter -> Counter = "millrace_log_duplicate_batches_total",
         "Batches of idempotent producers that were stored already.";
     bytes_out: counter -> Counter = "millrace_log_read_bytes_total",

@@ -30,6 +30,7 @@ use crate::{
     broker::{BrokerLog, HiddenGroups},
     groups::{GroupCoordinator, GroupLog, RecordError},
     metrics::Metrics,
+    reshard,
 };
 
 /// Why a broker could not be started.
@@ -181,7 +182,7 @@ async fn open(
         catalog.establish(Identity::generate(FORMAT_VERSION.into(), || env.random_u64())).await?;
     }
     let incarnation = catalog.next_incarnation().await?;
-    let state = catalog.load().await?;
+    let mut state = catalog.load().await?;
     let log_id = state.identity.as_ref().map(|identity| identity.log_id).unwrap_or_default();
     let request = OpenRequest {
         env: Arc::clone(env),
@@ -199,14 +200,9 @@ async fn open(
     for id in tombstones.iter().filter(|id| state.topics.contains_key(id)) {
         catalog.delete_topic(*id).await?;
     }
-    let broker = Broker::new(
-        Arc::clone(&engine),
-        Arc::clone(&groups),
-        drivers,
-        settings,
-        &state,
-        &tombstones,
-    );
+    state.topics.retain(|id, _| !tombstones.contains(id));
+    reshard::settle(&engine, &**catalog, &mut state).await?;
+    let broker = Broker::new(Arc::clone(&engine), Arc::clone(&groups), drivers, settings, &state);
     let writer = Arc::clone(&engine);
     let noted = run_blocking(env, {
         let engine = Arc::clone(&engine);

@@ -8,12 +8,12 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+pub use millrace_store::catalog::memory::{Failure, MemoryCatalog};
 pub use millrace_store::disk::{
     Operation,
-    memory::{Fault, MemDisk},
+    memory::{Crash, Fault, MemDisk, Unsynced},
 };
 use millrace_store::{
-    catalog::memory::MemoryCatalog,
     engine::EngineOptions,
     env::{BoxFuture, Env},
 };
@@ -151,7 +151,26 @@ impl Supervisor {
         Self::in_memory_as(disk, started, Validate::Header)
     }
 
+    /// As [`Supervisor::in_memory_on`], with a catalog that outlives it: a
+    /// machine that is started again.
+    ///
+    /// # Panics
+    /// If it does not start.
+    #[must_use]
+    pub fn in_memory_again(disk: Arc<MemDisk>, catalog: &MemoryCatalog) -> Arc<Self> {
+        Self::in_memory_of(disk, catalog, &[], Validate::Header)
+    }
+
     fn in_memory_as(disk: Arc<MemDisk>, started: &[(&str, &str)], validate: Validate) -> Arc<Self> {
+        Self::in_memory_of(disk, &MemoryCatalog::new(), started, validate)
+    }
+
+    fn in_memory_of(
+        disk: Arc<MemDisk>,
+        catalog: &MemoryCatalog,
+        started: &[(&str, &str)],
+        validate: Validate,
+    ) -> Arc<Self> {
         let listener = vec!["PLAINTEXT://127.0.0.1:9092".to_owned()];
         let given = Given {
             node_id: 1,
@@ -175,7 +194,7 @@ impl Supervisor {
         let drivers = Drivers {
             env: Arc::new(RealEnv { start: Instant::now() }),
             disk,
-            catalog: Arc::new(MemoryCatalog::new()),
+            catalog: Arc::new(catalog.clone()),
             metrics: Arc::new(Metrics::new()),
         };
         let (answer, answered) = mpsc::channel();

@@ -12,6 +12,7 @@ use millrace_store::engine;
 use millrace_types::{
     LeaderEpoch, Offset, PartitionId, Timestamp, TopicId, TopicName, TopicPartition,
 };
+use tokio::sync::Notify;
 
 use crate::{
     Attribute, Offsets,
@@ -21,6 +22,8 @@ use crate::{
 
 /// The attribute in which a splittable topic keeps its map of hash ranges.
 pub(crate) const RANGES: &str = "ranges";
+/// The attribute in which it keeps the change of them that is under way.
+pub(crate) const RESHARD: &str = "reshard";
 
 /// A topic: its partitions and its settings.
 #[derive(Debug)]
@@ -32,6 +35,8 @@ pub struct Topic {
     /// Made when it is first asked for: Kafka's topics may be many.
     ranges: ArcSwapOption<RangeMap>,
     attributes: ArcSwap<Attributes>,
+    /// Told when partitions were split or merged.
+    pub(crate) resharded: Notify,
 }
 
 /// What a topic's partitions share.
@@ -59,6 +64,7 @@ impl Topic {
             partitions: ArcSwap::default(),
             ranges: ArcSwapOption::empty(),
             attributes: ArcSwap::from_pointee(kept.collect()),
+            resharded: Notify::new(),
         };
         topic.add(logs);
         topic
@@ -106,6 +112,11 @@ impl Topic {
         let map = Arc::new(self.ranges_of(partitions));
         self.ranges.store(Some(Arc::clone(&map)));
         map
+    }
+
+    /// The map of a topic that keeps one.
+    pub(crate) fn kept_ranges(&self) -> Option<Arc<RangeMap>> {
+        self.attribute(RANGES).map(|_| self.ranges())
     }
 
     /// What a front keeps with it under this name.

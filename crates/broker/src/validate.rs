@@ -35,9 +35,9 @@ mod tests;
 pub(crate) const DECODED_MAX: usize = 64 << 20;
 /// Bytes of records, decoded, that are judged at once, and compressed anew by a
 /// fast codec: about a millisecond at most.
-const INLINE_MAX: usize = 256 << 10;
+pub(crate) const INLINE_MAX: usize = 256 << 10;
 /// The same for a codec that takes about a millisecond for so many.
-const INLINE_SLOW_MAX: usize = 32 << 10;
+pub(crate) const INLINE_SLOW_MAX: usize = 32 << 10;
 /// Levels of Zstandard above this take many times longer.
 const INLINE_ZSTD_LEVEL_MAX: i32 = 9;
 /// Records that are told apart in one error.
@@ -118,21 +118,29 @@ impl Broker {
         header: &BatchHeader,
         batch: &[u8],
     ) -> Result<Option<Changed>, AppendError> {
+        let (config, header, batch) = (Arc::clone(config), *header, batch.to_vec());
+        let judge = move || {
+            records::body(&header, &batch, DECODED_MAX)
+                .map_err(|error| RecordError::from(error).into())
+                .and_then(|body| judged(&config, now, &header, &batch, &body))
+        };
+        let (changed, place) = self.beside(judge).await?;
+        let place = Some(place);
+        Ok(changed?.map(|(header, bytes)| Changed { header, bytes, _place: place }))
+    }
+
+    /// Does what may take long beside the connections, one of few at a time;
+    /// its place, to be held as long as what comes of it takes memory.
+    pub(crate) async fn beside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<(T, OwnedSemaphorePermit), AppendError> {
         let place = Arc::clone(&self.validator.places).acquire_owned().await;
         let place = place.map_err(|_| AppendError::Ended)?;
-        let (config, header, batch) = (Arc::clone(config), *header, batch.to_vec());
         let (answer, answered) = oneshot::channel();
-        self.env.blocking(Box::new(move || {
-            let changed = records::body(&header, &batch, DECODED_MAX)
-                .map_err(|error| RecordError::from(error).into())
-                .and_then(|body| judged(&config, now, &header, &batch, &body));
-            let changed = changed.map(|changed| {
-                changed.map(|(header, bytes)| Changed { header, bytes, _place: Some(place) })
-            });
-            // The connection may be gone; then nobody wants the answer.
-            drop(answer.send(changed));
-        }));
-        answered.await.unwrap_or(Err(AppendError::Ended))
+        // The connection may be gone; then nobody wants the answer.
+        self.env.blocking(Box::new(move || drop(answer.send((work(), place)))));
+        answered.await.map_err(|_| AppendError::Ended)
     }
 }
 

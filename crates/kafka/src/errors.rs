@@ -35,7 +35,9 @@ pub(crate) fn append(error: &AppendError) -> Result<Failure, Refusal> {
             ErrorCode::InvalidProducerEpoch
         }
         AppendError::Sequence(AdmitError::OffsetOverflow) => ErrorCode::InvalidRecord,
-        AppendError::Sequence(AdmitError::Sealed) => ErrorCode::NotLeaderOrFollower,
+        AppendError::Sealed | AppendError::Sequence(AdmitError::Sealed) => {
+            ErrorCode::NotLeaderOrFollower
+        }
         // Of the errors that every client retries, the one that says "not now".
         AppendError::ProducersFull => ErrorCode::NotEnoughReplicas,
         AppendError::StorageFull | AppendError::EndUnproven(_) => ErrorCode::KafkaStorageError,

@@ -217,6 +217,12 @@ impl Partition {
         self.lock().state.sealed()
     }
 
+    /// Whether it takes nothing more, durably or not yet.
+    #[must_use]
+    pub fn is_sealing(&self) -> bool {
+        self.lock().state.admitted_seal().is_some()
+    }
+
     /// Takes for granted that the partition was sealed: the catalog says so, and
     /// corruption took the seal. Its end is then proven.
     pub fn presume_sealed(&self) {
