@@ -160,6 +160,13 @@ impl RangeMap {
         self.iter().filter(move |(_, of)| of.parents.contains(&id))
     }
 
+    /// The last second in which a sealed partition took records: that in which
+    /// its first child was made.
+    #[must_use]
+    pub fn sealed_secs(&self, id: PartitionId) -> Option<u64> {
+        self.children(id).map(|(_, child)| child.created_secs).min()
+    }
+
     /// The open partition that takes `hash`; none only where there is none at
     /// all.
     #[must_use]

@@ -14,14 +14,18 @@ mod get_records;
 mod get_shard_iterator;
 mod list_shards;
 mod list_streams;
+mod merge_shards;
 mod monitoring;
 mod policies;
 mod put_record;
 mod put_records;
+mod reshard;
 mod retention;
+mod split_shard;
 mod subscribe_to_shard;
 mod tags;
 mod update_max_record_size;
+mod update_shard_count;
 mod update_stream_mode;
 mod update_stream_record_distribution_strategy;
 mod update_stream_warm_throughput;
@@ -84,16 +88,19 @@ pub(crate) async fn run(
         "ListStreams" => list_streams::run(call, input),
         "ListTagsForResource" => tags::list_for_resource(call, input),
         "ListTagsForStream" => tags::list_for_stream(call, input),
+        "MergeShards" => merge_shards::run(call, input).await,
         "PutRecord" => put_record::run(call, input).await,
         "PutRecords" => put_records::run(call, input).await,
         "PutResourcePolicy" => policies::put(call, input).await,
         "RegisterStreamConsumer" => consumers::register(call, input).await,
         "RemoveTagsFromStream" => tags::remove_from_stream(call, input).await,
+        "SplitShard" => split_shard::run(call, input).await,
         "SubscribeToShard" => subscribe_to_shard::run(call, input).await,
         "TagResource" => tags::tag_resource(call, input).await,
         "UntagResource" => tags::untag_resource(call, input).await,
         "UpdateAccountSettings" => account_settings::update(call, input).await,
         "UpdateMaxRecordSize" => update_max_record_size::run(call, input).await,
+        "UpdateShardCount" => update_shard_count::run(call, input).await,
         "UpdateStreamMode" => update_stream_mode::run(call, input).await,
         "UpdateStreamRecordDistributionStrategy" => {
             update_stream_record_distribution_strategy::run(call, input).await

@@ -7,9 +7,8 @@
 use std::borrow::Cow;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use md5::{Digest as _, Md5};
 use millrace_types::Offset;
-use sha2::Sha256;
+use sha2::{Digest as _, Sha256};
 
 /// Longest partition key, in characters.
 const KEY_CHARS_MAX: usize = 256;
@@ -19,7 +18,7 @@ pub(crate) const EXPLICIT_HASH_KEY: &[u8] = b"millrace.explicit-hash-key";
 
 /// Where `key` lies among the hashes.
 pub(crate) fn hash(key: &[u8]) -> u128 {
-    u128::from_be_bytes(Md5::digest(key).into())
+    millrace_broker::hash_of_key(key)
 }
 
 /// A hash key given as a decimal number; `None` beyond 2^128 - 1.

@@ -1,13 +1,13 @@
 //! Shards: their names, and how they are described.
 //!
-//! Invariant: a shard that is sealed and has lost its last record to retention
-//! is not shown any more; its partition stays.
+//! Invariant: a shard that was sealed longer ago than records are kept, and has
+//! lost its last one, is not shown any more; its partition stays.
 
 use std::sync::Arc;
 
 use millrace_broker::Topic;
 use millrace_broker::ranges::{HashRange, PartitionRange, RangeMap, RangeState};
-use millrace_types::PartitionId;
+use millrace_types::{PartitionId, Timestamp};
 
 use crate::error::Error;
 use crate::sequence::SequenceNumber;
@@ -40,11 +40,12 @@ pub(crate) fn unknown(shard: &str, stream: &str, account: &str) -> Error {
 pub(crate) struct Shards {
     topic: Arc<Topic>,
     map: Arc<RangeMap>,
+    now: Timestamp,
 }
 
 impl Shards {
-    pub(crate) fn of(topic: &Arc<Topic>) -> Self {
-        Self { topic: Arc::clone(topic), map: topic.ranges() }
+    pub(crate) fn of(topic: &Arc<Topic>, now: Timestamp) -> Self {
+        Self { topic: Arc::clone(topic), map: topic.ranges(), now }
     }
 
     pub(crate) fn map(&self) -> &RangeMap {
@@ -77,7 +78,12 @@ impl Shards {
         let Some(partition) = self.topic.partition(id) else { return false };
         match of.state {
             RangeState::Open => true,
-            RangeState::Sealed { end } => partition.offsets().log_start < end,
+            // One without records, too, stays as long as readers of its parents
+            // may come to it.
+            RangeState::Sealed { end } => {
+                partition.offsets().log_start < end
+                    || sealed_at(&self.map, id) >= trim_horizon(&self.topic, self.now)
+            }
         }
     }
 
@@ -93,6 +99,20 @@ impl Shards {
         };
         Value::List(self.map.children(id).map(child).collect())
     }
+}
+
+/// When the oldest records that are kept were appended.
+pub(crate) fn trim_horizon(topic: &Topic, now: Timestamp) -> Timestamp {
+    let kept_ms = topic.config().retention_ms.and_then(|ms| i64::try_from(ms).ok());
+    let oldest = kept_ms.map_or(Timestamp(0), |ms| now.plus_ms(-ms));
+    oldest.max(topic.created())
+}
+
+/// When a sealed shard took its last record, or later: the end of the second in
+/// which its first child was made.
+pub(crate) fn sealed_at(map: &RangeMap, id: PartitionId) -> Timestamp {
+    let secs = map.sealed_secs(id).unwrap_or(0);
+    Timestamp(i64::try_from(secs.saturating_mul(1000).saturating_add(999)).unwrap_or(i64::MAX))
 }
 
 /// A shard as lists and descriptions have it.

@@ -3,7 +3,6 @@
 use super::Answer;
 use crate::call::Call;
 use crate::error::Error;
-use crate::shards::Shards;
 use crate::stream::{Mode, Stream};
 use crate::value::{Members, Value};
 
@@ -15,7 +14,7 @@ pub(super) fn describe_limits(call: &Call<'_>) -> Result<Answer, Error> {
     let mut open = 0usize;
     let mut on_demand = 0usize;
     for stream in call.broker.topics().into_iter().filter_map(Stream::of) {
-        open += Shards::of(&stream.topic).map().open_len();
+        open += stream.topic.ranges().open_len();
         on_demand += usize::from(stream.state.mode == Mode::OnDemand);
     }
     Ok(Members::new()

@@ -16,7 +16,7 @@ pub(super) fn run(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Error> {
     let limit = input.count("Limit").unwrap_or(SHARDS_MAX).min(SHARDS_MAX);
     let after = input.text("ExclusiveStartShardId");
     let after = after.map(|name| shards::parse(name).ok_or_else(|| unknown(name))).transpose()?;
-    let all = Shards::of(&stream.topic);
+    let all = Shards::of(&stream.topic, call.now());
     let mut behind = all.shown().filter(|(id, _)| after.is_none_or(|after| *id > after));
     let page: Vec<_> = behind.by_ref().take(limit).collect();
     let more = behind.next().is_some();
@@ -33,7 +33,7 @@ pub(super) fn summary(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Error
     let warm = state.warm_throughput_mibps.map(warm_throughput::show);
     let record_kib = state.max_record_kib.unwrap_or(RECORD_KIB_DEFAULT);
     let distribution = state.distribution.clone().map(Value::text);
-    let open = Shards::of(&stream.topic).map().open_len();
+    let open = stream.topic.ranges().open_len();
     // No StreamId: clients that are told one (the Kinesis Client Library 3.5)
     // send it with every call, and SDKs then go to a host of AWS that is named
     // after it, whatever endpoint they were given.

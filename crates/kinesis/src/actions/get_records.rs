@@ -39,7 +39,7 @@ pub(super) async fn run(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Err
         }
     }
     call.end_dry_run(input)?;
-    let shards = Shards::of(&stream.topic);
+    let shards = Shards::of(&stream.topic, call.now());
     let gone = || Error::not_found("The shard of the ShardIterator is gone.");
     let of = shards.map().get(iterator.shard).ok_or_else(gone)?;
     let at = call.shard_name(&stream, iterator.shard);

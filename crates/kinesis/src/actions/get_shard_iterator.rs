@@ -32,7 +32,7 @@ pub(super) async fn run(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Err
     };
     let name = call.stream_name(input)?;
     let stream = call.stream_named(&name).map_err(|_| absent(&name))?;
-    let all = Shards::of(&stream.topic);
+    let all = Shards::of(&stream.topic, call.now());
     let (shard, of) = all.find(shard, account).map_err(|_| absent(&name))?;
     let gone = || call.unknown_stream(stream.name());
     let partition = stream.topic.partition(shard).ok_or_else(gone)?;

@@ -43,14 +43,14 @@ pub(super) async fn run(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Err
         None => begin(call, input)?,
     };
     let limit = input.count("MaxResults").unwrap_or(LIMIT_MAX).min(LIMIT_MAX);
-    let all = Shards::of(&stream.topic);
+    let all = Shards::of(&stream.topic, call.now());
     let mut page = Vec::new();
     let mut last = None;
     let mut more = false;
     for (id, of) in all.shown().filter(|(id, _)| after.is_none_or(|after| *id > after)) {
         let ended = match of.state {
             RangeState::Open => None,
-            RangeState::Sealed { end } => Some(end_time(call, &stream, id, end).await?),
+            RangeState::Sealed { .. } => Some(shards::sealed_at(all.map(), id)),
         };
         let created = Timestamp(i64::try_from(of.created_secs * 1000).unwrap_or(i64::MAX));
         if !listed(filter, id, created, ended) {
@@ -70,23 +70,6 @@ pub(super) async fn run(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Err
     Ok(Members::new().with("Shards", Value::List(page)).maybe("NextToken", token).into())
 }
 
-/// When the last record of a sealed shard was appended, or later.
-async fn end_time(
-    call: &Call<'_>,
-    stream: &Stream,
-    id: PartitionId,
-    end: millrace_types::Offset,
-) -> Result<Timestamp, Error> {
-    let map = stream.topic.ranges();
-    let children = map.children(id).map(|(_, of)| of.created_secs * 1000).min();
-    if let Some(made) = children {
-        return Ok(Timestamp(i64::try_from(made).unwrap_or(i64::MAX)));
-    }
-    let Some(partition) = stream.topic.partition(id) else { return Ok(Timestamp(0)) };
-    let last = millrace_types::Offset(end.get().saturating_sub(1));
-    Ok(call.broker.append_time_at(&partition, last).await?.unwrap_or_default())
-}
-
 fn listed(filter: Filter, id: PartitionId, created: Timestamp, ended: Option<Timestamp>) -> bool {
     match filter {
         Filter::All => true,
@@ -104,13 +87,14 @@ fn begin(call: &Call<'_>, input: Input<'_>) -> Result<Rest, Error> {
         shards::parse(name).ok_or_else(|| Error::invalid(format!("{name} is not a shard's id.")))
     };
     let after = input.text("ExclusiveStartShardId").map(shard).transpose()?;
-    let filter = input.member("ShardFilter").map(|filter| read(filter, &stream, shard));
+    let filter = input.member("ShardFilter").map(|filter| read(filter, &stream, call.now(), shard));
     Ok(Rest { filter: filter.transpose()?.unwrap_or(Filter::All), stream, after })
 }
 
 fn read(
     filter: Input<'_>,
     stream: &Stream,
+    now: Timestamp,
     shard: impl Fn(&str) -> Result<PartitionId, Error>,
 ) -> Result<Filter, Error> {
     let kind = filter.required("Type");
@@ -124,7 +108,7 @@ fn read(
         "AFTER_SHARD_ID" => {
             Filter::After(shard(filter.text("ShardId").ok_or_else(|| lacks("a ShardId"))?)?)
         }
-        "AT_TRIM_HORIZON" => Filter::At(stream.topic.created()),
+        "AT_TRIM_HORIZON" => Filter::At(shards::trim_horizon(&stream.topic, now)),
         "AT_LATEST" => Filter::Latest,
         "AT_TIMESTAMP" => Filter::At(time()?),
         "FROM_TIMESTAMP" => Filter::From(time()?),

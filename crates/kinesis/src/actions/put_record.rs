@@ -1,9 +1,7 @@
 //! PutRecord: one record, acknowledged when it is durable.
 
-use millrace_broker::Appended;
-
 use super::Answer;
-use super::put_records::{Entry, Target};
+use super::put_records::{Entry, Stored, Target, put};
 use crate::call::Call;
 use crate::error::Error;
 use crate::input::Input;
@@ -26,10 +24,11 @@ pub(super) async fn run(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Err
         )));
     }
     call.end_dry_run(input)?;
-    let shard = target.shard_of(&entry)?;
-    target.count(&entry, shard)?;
-    let appended: Appended = target.append(&call.broker.appends(), shard, &[&entry]).await?;
-    call.broker.durable(appended.lsn).await?;
-    let number = target.number(shard, appended.base_offset, appended.at);
-    Ok(Members::new().text("ShardId", shards::name(shard)).text("SequenceNumber", number).into())
+    let results = put(call, &target, &[entry]).await?;
+    let missing = || Error::internal("The record was not put.");
+    let Stored { shard, number } = results.into_iter().next().ok_or_else(missing)??;
+    Ok(Members::new()
+        .text("ShardId", shards::name(shard))
+        .text("SequenceNumber", number.to_string())
+        .into())
 }

@@ -2,14 +2,14 @@
 //! acknowledged together when all are durable.
 //!
 //! Invariant: records of one shard stand in the order of the request. A record
-//! that could not be stored says so in its own entry; the others stand.
+//! that could not be stored says so in its own entry; the others stand. One that
+//! comes upon a shard that is just being split or merged goes to its children.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use millrace_broker::ranges::RangeMap;
-use millrace_broker::{Appended, Appends, NewRecord, RecordHeader};
-use millrace_types::{Lsn, Offset, PartitionId, Timestamp};
+use millrace_broker::{AppendError, Appended, Appends, NewRecord, RecordHeader};
+use millrace_types::{Lsn, Offset, PartitionId};
 
 use super::Answer;
 use crate::call::Call;
@@ -42,7 +42,7 @@ pub(super) async fn run(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Err
     call.end_dry_run(input)?;
     let results = put(call, &target, &entries).await?;
     let failed = results.iter().filter(|result| result.is_err()).count();
-    let shown = results.into_iter().map(|result| show(&target, result)).collect();
+    let shown = results.into_iter().map(show).collect();
     Ok(Members::new()
         .with("FailedRecordCount", Value::count(failed))
         .with("Records", Value::List(shown))
@@ -50,54 +50,88 @@ pub(super) async fn run(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Err
 }
 
 /// Where one record stands.
-struct Stored {
-    shard: PartitionId,
-    offset: Offset,
-    at: Timestamp,
+pub(super) struct Stored {
+    pub(super) shard: PartitionId,
+    pub(super) number: SequenceNumber,
 }
 
-async fn put(
+/// Puts records; what became of each, once those that were stored are durable.
+pub(super) async fn put(
     call: &Call<'_>,
     target: &Target<'_>,
     entries: &[Entry<'_>],
 ) -> Result<Vec<Result<Stored, Error>>, Error> {
     let unasked = || Err(Error::internal("The record was not put."));
     let mut results: Vec<Result<Stored, Error>> = entries.iter().map(|_| unasked()).collect();
-    let mut by_shard: BTreeMap<PartitionId, Vec<usize>> = BTreeMap::new();
-    for ((n, entry), result) in entries.iter().enumerate().zip(&mut results) {
-        let shard = target.shard_of(entry)?;
-        match target.count(entry, shard) {
-            Ok(()) => by_shard.entry(shard).or_default().push(n),
-            Err(exceeded) => *result = Err(exceeded),
-        }
-    }
+    let mut map = target.stream.topic.ranges();
+    let mut left: Vec<usize> = (0..entries.len()).collect();
     let mut last = Lsn(0);
-    let appends = call.broker.appends();
-    for (shard, numbers) in by_shard {
-        let batch: Vec<&Entry<'_>> = numbers.iter().filter_map(|n| entries.get(*n)).collect();
-        let appended = target.append(&appends, shard, &batch).await;
-        for (delta, n) in (0i64..).zip(numbers) {
-            let Some(result) = results.get_mut(n) else { continue };
-            *result = appended.clone().map(|appended| Stored {
-                shard,
-                offset: Offset(appended.base_offset.get().saturating_add(delta)),
-                at: appended.at,
-            });
+    loop {
+        let mut by_shard: BTreeMap<PartitionId, Vec<(usize, &Entry<'_>)>> = BTreeMap::new();
+        for n in left.drain(..) {
+            let (Some(entry), Some(result)) = (entries.get(n), results.get_mut(n)) else {
+                continue;
+            };
+            let shard = shard_of(&map, entry)?;
+            match target.count(entry, shard) {
+                Ok(()) => by_shard.entry(shard).or_default().push((n, entry)),
+                Err(exceeded) => *result = Err(exceeded),
+            }
         }
-        if let Ok(appended) = appended {
-            last = last.max(appended.lsn);
+        let mut sealed = Vec::new();
+        let appends = call.broker.appends();
+        for (shard, batch) in by_shard {
+            match target.append(&appends, shard, &batch).await {
+                Err(AppendError::Sealed) => {
+                    sealed.push(shard);
+                    left.extend(batch.iter().map(|(n, _)| *n));
+                }
+                appended => {
+                    last = last.max(appended.as_ref().map_or(Lsn(0), |appended| appended.lsn));
+                    fill(&mut results, &map, shard, &batch, appended);
+                }
+            }
         }
+        // What was appended is committed while it is waited for the children.
+        drop(appends);
+        if left.is_empty() {
+            call.broker.durable(last).await?;
+            return Ok(results);
+        }
+        // One child may be that of two.
+        left.sort_unstable();
+        (_, map) = call.broker.routes(target.stream.topic.id, &sealed).await?;
     }
-    drop(appends);
-    call.broker.durable(last).await?;
-    Ok(results)
 }
 
-fn show(target: &Target<'_>, result: Result<Stored, Error>) -> Value<'static> {
+/// Takes down what became of a batch.
+fn fill(
+    results: &mut [Result<Stored, Error>],
+    map: &RangeMap,
+    shard: PartitionId,
+    batch: &[(usize, &Entry<'_>)],
+    appended: Result<Appended, AppendError>,
+) {
+    let created_secs = map.get(shard).map_or(0, |of| of.created_secs);
+    for (delta, (n, _)) in (0i64..).zip(batch) {
+        let Some(result) = results.get_mut(*n) else { continue };
+        *result = appended.clone().map_err(Error::from).map(|appended| {
+            let offset = Offset(appended.base_offset.get().saturating_add(delta));
+            let number = SequenceNumber::of_record(created_secs, shard, offset, appended.at);
+            Stored { shard, number }
+        });
+    }
+}
+
+fn shard_of(map: &RangeMap, entry: &Entry<'_>) -> Result<PartitionId, Error> {
+    map.of_hash(entry.hash).ok_or_else(|| Error::internal("The stream has no open shard."))
+}
+
+fn show(result: Result<Stored, Error>) -> Value<'static> {
     let members = Members::new();
     match result {
-        Ok(Stored { shard, offset, at }) => members
-            .text("SequenceNumber", target.number(shard, offset, at))
+        Ok(Stored { shard, number }) => members
+            .text("SequenceNumber", number.to_string())
             .text("ShardId", shards::name(shard))
             .done(),
         // Clients retry records of two codes only.
@@ -163,12 +197,11 @@ impl<'v> Entry<'v> {
 pub(super) struct Target<'c> {
     call: &'c Call<'c>,
     stream: &'c Stream,
-    map: Arc<RangeMap>,
 }
 
 impl<'c> Target<'c> {
-    pub(super) fn new(call: &'c Call<'c>, stream: &'c Stream) -> Self {
-        Self { call, stream, map: stream.topic.ranges() }
+    pub(super) const fn new(call: &'c Call<'c>, stream: &'c Stream) -> Self {
+        Self { call, stream }
     }
 
     /// Whether the service chooses the shard, whatever the producer says.
@@ -190,42 +223,30 @@ impl<'c> Target<'c> {
         Err(Error::validation(one_failure(None, at, &constraint)))
     }
 
-    pub(super) fn shard_of(&self, entry: &Entry<'_>) -> Result<PartitionId, Error> {
-        let found = self.map.of_hash(entry.hash);
-        found.ok_or_else(|| Error::internal("The stream has no open shard."))
-    }
-
     /// Counts a record against the limits of its shard.
-    pub(super) fn count(&self, entry: &Entry<'_>, shard: PartitionId) -> Result<(), Error> {
+    fn count(&self, entry: &Entry<'_>, shard: PartitionId) -> Result<(), Error> {
         let at = self.call.shard_name(self.stream, shard);
         self.call.limits.put(at, entry.len(), self.call.counted())
     }
 
     /// Appends records of one shard as one batch.
-    pub(super) async fn append(
+    async fn append(
         &self,
         appends: &Appends<'_>,
         shard: PartitionId,
-        entries: &[&Entry<'_>],
-    ) -> Result<Appended, Error> {
-        let partition = self.stream.topic.partition(shard);
-        let partition = partition.ok_or_else(|| self.call.unknown_stream(self.stream.name()))?;
-        let headers: Vec<_> = entries.iter().map(|entry| entry.header()).collect();
-        let records: Vec<_> = entries
+        batch: &[(usize, &Entry<'_>)],
+    ) -> Result<Appended, AppendError> {
+        let partition = self.stream.topic.partition(shard).ok_or(AppendError::TopicDeleted)?;
+        let headers: Vec<_> = batch.iter().map(|(_, entry)| entry.header()).collect();
+        let records: Vec<_> = batch
             .iter()
             .zip(&headers)
-            .map(|(entry, header)| NewRecord {
+            .map(|((_, entry), header)| NewRecord {
                 key: entry.key.map(str::as_bytes),
                 value: Some(entry.data),
                 headers: header.as_slice(),
             })
             .collect();
-        Ok(appends.append_records(&partition, &records).await?)
-    }
-
-    /// The sequence number of a record.
-    pub(super) fn number(&self, shard: PartitionId, offset: Offset, at: Timestamp) -> String {
-        let created_secs = self.map.get(shard).map_or(0, |of| of.created_secs);
-        SequenceNumber::of_record(created_secs, shard, offset, at).to_string()
+        appends.append_records(&partition, &records).await
     }
 }

@@ -49,7 +49,7 @@ const MEMORY_FACTOR: usize = 3;
 
 pub(super) async fn run(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Error> {
     let consumers::Found { stream, name, consumer } = consumers::find(call, input)?;
-    let all = Shards::of(&stream.topic);
+    let all = Shards::of(&stream.topic, call.now());
     let (shard, of) = all.find(input.required("ShardId"), &call.settings.account_id)?;
     let gone = || call.unknown_stream(stream.name());
     let partition = stream.topic.partition(shard).ok_or_else(gone)?;
@@ -261,7 +261,7 @@ impl Subscription {
         let (broker, topic, shard) = (&self.broker, &self.topic, self.key.shard);
         let behind = get_records::behind(broker, topic, shard, &read).await?;
         self.go_on(&read);
-        let shards = Shards::of(&self.topic);
+        let shards = Shards::of(&self.topic, self.broker.env().wall());
         let of = shards.map().get(shard).ok_or(ReadError::Deleted)?;
         let shown = read.records.into_iter().map(|it| get_records::record(shard, of, it));
         let mut event = Members::new()

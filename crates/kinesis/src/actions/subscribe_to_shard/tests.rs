@@ -226,3 +226,22 @@ async fn what_cannot_be_subscribed_to_is_refused_with_no_effect() {
     assert_eq!(refused(json!({"DryRun": true})).await, "DryRunOperationException");
     subscribe(&server, input(&consumer, "LATEST")).await;
 }
+
+#[tokio::test]
+async fn a_subscription_that_waits_hears_of_a_split_at_once() {
+    let (server, consumer) = server().await;
+    put(&server, b"last").await;
+    let mut body = subscribe(&server, input(&consumer, "TRIM_HORIZON")).await;
+    assert_eq!(data(&event(&mut body).await), [b"last"]);
+    let waiting = tokio::spawn(async move { (event(&mut body).await, message(&mut body).await) });
+    let input =
+        json!({"StreamName": "s", "ShardToSplit": SHARD, "NewStartingHashKey": "170141183460"});
+    server.ok("SplitShard", input).await;
+    let (end, behind) = waiting.await.unwrap();
+    assert_eq!(data(&end), Vec::<Vec<u8>>::new());
+    assert!(end.get("ContinuationSequenceNumber").is_none(), "{end}");
+    let children = end["ChildShards"].as_array().unwrap();
+    assert_eq!(children.len(), 2);
+    assert!(children.iter().all(|child| child["ParentShards"] == json!([SHARD])));
+    assert_eq!(behind, None, "nothing comes after it");
+}
