@@ -20,13 +20,16 @@
 import base64
 import json
 import os
+import socket
 import subprocess
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from harness.clients import JAVA_SHORT
-from harness.process import TESTS, TOOLS
+from harness.process import TESTS, TOOLS, Process, until
+from harness.servers import free_port
 
 REGION = "eu-west-1"
 
@@ -96,6 +99,26 @@ def packed(data: bytes) -> str:
 
 def unpacked(data: str) -> bytes:
     return base64.b64decode(data)
+
+
+@contextmanager
+def dynamodb(log: Path):
+    """moto's server, for its DynamoDB: where it is."""
+    port = free_port()
+    child = Process([f"{TOOLS}/moto/venv/bin/moto_server", "--host", "127.0.0.1", "--port", str(port)], log)
+
+    def serves() -> bool:
+        assert child.alive(), log.read_text()
+        with suppress(OSError):
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return True
+        return False
+
+    try:
+        until(serves, "moto's server answers", 60)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        child.stop()
 
 
 def python_program(name: str) -> tuple[str, ...]:
