@@ -133,7 +133,11 @@ pub enum ReadError {
     /// The incarnation is over.
     #[error("the broker's incarnation ended")]
     Ended,
-    /// No memory, or the disk failed to read; try again.
+    /// Slower readers hold all memory for reading, and did for as long as one
+    /// waits.
+    #[error("no memory is free for reading; slower readers hold it; try again")]
+    NoMemory,
+    /// The disk failed to read; try again.
     #[error("the records cannot be read now; try again")]
     Unavailable,
 }

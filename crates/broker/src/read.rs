@@ -186,7 +186,8 @@ impl From<engine::ReadError> for ReadError {
             engine::ReadError::OutOfRange(offsets) => Self::OutOfRange(offsets),
             engine::ReadError::Corrupt { .. } => Self::Corrupt(error.to_string()),
             engine::ReadError::Deleted => Self::Deleted,
-            engine::ReadError::NoMemory | engine::ReadError::Unavailable(_) => Self::Unavailable,
+            engine::ReadError::NoMemory => Self::NoMemory,
+            engine::ReadError::Unavailable(_) => Self::Unavailable,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{
     fs,
     path::Path,
     sync::{Arc, LazyLock, mpsc},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 pub use millrace_store::catalog::memory::{Failure, MemoryCatalog};
@@ -18,7 +18,7 @@ use millrace_store::{
     env::{BoxFuture, Env},
 };
 use millrace_types::Timestamp;
-use tokio::runtime::Runtime;
+use tokio::{runtime::Runtime, time::Instant};
 
 use crate::{
     Broker, Drivers, Settings, Supervisor, Validate,
@@ -39,7 +39,8 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     }
 });
 
-/// The real world, but for its randomness, which need only differ.
+/// The real world, but for its randomness, which need only differ, and for time
+/// on a runtime whose clock is paused: it passes as that clock says.
 struct RealEnv {
     start: Instant,
 }
@@ -65,7 +66,7 @@ impl Env for RealEnv {
 
     fn sleep_until(&self, monotonic_ms: u64) -> BoxFuture<'static, ()> {
         let at = self.start + Duration::from_millis(monotonic_ms);
-        Box::pin(async move { tokio::time::sleep_until(at.into()).await })
+        Box::pin(async move { tokio::time::sleep_until(at).await })
     }
 
     fn spawn(&self, _: &'static str, task: BoxFuture<'static, ()>) {

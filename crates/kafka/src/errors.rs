@@ -75,7 +75,7 @@ pub(crate) fn read(error: &ReadError) -> Result<ErrorCode, Refusal> {
         ReadError::OutOfRange(_) => ErrorCode::OffsetOutOfRange,
         ReadError::Corrupt(_) => ErrorCode::CorruptMessage,
         ReadError::Deleted => ErrorCode::UnknownTopicOrPartition,
-        ReadError::Unavailable => ErrorCode::KafkaStorageError,
+        ReadError::NoMemory | ReadError::Unavailable => ErrorCode::KafkaStorageError,
         ReadError::Ended => return Err(Refusal::Ended),
     })
 }

@@ -238,7 +238,7 @@ async fn fetch_now(
         Err(ReadError::OutOfRange(offsets)) => Fetched::OutOfRange(offsets),
         Err(ReadError::Corrupt(error)) => Fetched::Corrupt(error),
         Err(ReadError::Deleted) => Fetched::Gone,
-        Err(ReadError::Ended | ReadError::Unavailable) => Fetched::NotNow,
+        Err(ReadError::Ended | ReadError::NoMemory | ReadError::Unavailable) => Fetched::NotNow,
     }
 }
 

@@ -11,7 +11,7 @@ mod session;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use millrace_broker::{Broker, Isolation, Offsets, Partition, ReadOptions};
+use millrace_broker::{Broker, Isolation, Offsets, Partition, ReadError, ReadOptions};
 use millrace_types::{LeaderEpoch, Offset};
 use tokio::time::{Duration, Instant};
 
@@ -40,7 +40,8 @@ pub(super) async fn start(call: Call, mut body: Bytes) -> Result<Started, Refusa
     Ok(Started::Waiting(Box::pin(async move {
         // There are no replicas here that would fetch as such.
         let refused = (replica >= 0).then_some(ErrorCode::NotLeaderOrFollower);
-        Fetch { call, wanted, refused, work, answers: Vec::new(), bytes: 0 }.run().await
+        let (answers, bytes, starved) = (Vec::new(), 0, false);
+        Fetch { call, wanted, refused, work, answers, bytes, starved }.run().await
     })))
 }
 
@@ -128,6 +129,8 @@ struct Fetch {
     answers: Vec<Answer>,
     /// Of records in `answers`.
     bytes: usize,
+    /// Waited for memory that did not come: it is not waited for again.
+    starved: bool,
 }
 
 impl Fetch {
@@ -208,7 +211,7 @@ impl Fetch {
     ) -> Result<Option<Answer>, Refusal> {
         let room = self.wanted.bytes_max.saturating_sub(self.bytes);
         let isolation = self.wanted.isolation;
-        let at_least_one = self.bytes == 0;
+        let at_least_one = self.bytes == 0 && !self.starved;
         let refused = self.refused;
         let Some(member) = self.work.session().member(token) else { return Ok(None) };
         let mut answer = Answer {
@@ -267,6 +270,7 @@ impl Fetch {
                 (answer.bytes, answer.records) = (read.bytes, read.records);
             }
             Err(error) => {
+                self.starved |= error == ReadError::NoMemory;
                 answer.error = errors::read(&error)?;
                 answer.offsets = None;
             }

@@ -230,3 +230,59 @@ async fn a_topic_created_later_joins_the_session() {
     let third = fetch(&mut client, &request((first.session_id, 2), vec![])).await;
     assert_eq!(answers(&third), [(0, 0, batch(&["x"]).len())]);
 }
+
+/// A batch of nearly a megabyte, whose records nobody can decode.
+fn large_batch() -> bytes::Bytes {
+    const HEAD: usize = 61;
+    const CRC: std::ops::Range<usize> = 17..21;
+    let mut batch = batch(&["x"]).get(..HEAD).unwrap().to_vec();
+    batch.resize(1_000_000, 0);
+    let len = i32::try_from(batch.len() - 12).unwrap();
+    batch[8..12].copy_from_slice(&len.to_be_bytes());
+    let crc = crc32c::crc32c(&batch[CRC.end..]);
+    batch[CRC].copy_from_slice(&crc.to_be_bytes());
+    batch.into()
+}
+
+/// Fills all memory for reading with what somebody reads and does not let go.
+async fn hold_all_memory(setup: &Setup) -> Vec<millrace_broker::Read> {
+    testing::topic(&setup.broker, "slow", 1).await;
+    let partition = setup.broker.topic("slow").unwrap().partition(PartitionId(0)).unwrap();
+    let options = AppendOptions { compression_max: Compression::Zstd };
+    for _ in 0..20 {
+        let appended = setup.broker.append(&partition, &large_batch(), &options).await.unwrap();
+        setup.broker.durable(appended.lsn).await.unwrap();
+    }
+    let isolation = Isolation::ReadUncommitted;
+    let options = ReadOptions { bytes_max: 1_000_000, at_least_one: false, isolation };
+    let mut held = Vec::new();
+    for offset in 0..20 {
+        let read = setup.broker.read(&partition, Offset(offset), &options).await.unwrap();
+        if read.bytes == 0 {
+            return held;
+        }
+        held.push(read);
+    }
+    panic!("there is more memory than the test reads");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fetch_of_many_partitions_waits_for_memory_once() {
+    let (setup, _) = setup().await;
+    for partition in 0..3 {
+        append(&setup, "t", partition, &["x"]).await;
+    }
+    let held = hold_all_memory(&setup).await;
+    let mut client = setup.connect(1 << 20);
+    let all = vec![topic("t", vec![part(0, 0), part(1, 0), part(2, 0)])];
+    let begun = Instant::now();
+    let starved = fetch(&mut client, &request((0, 0), all)).await;
+    assert_eq!(begun.elapsed().as_secs(), 5, "one wait, however many partitions");
+    let error = ErrorCode::KafkaStorageError.code();
+    assert_eq!(answers(&starved), [(0, error, 0), (1, 0, 0), (2, 0, 0)]);
+
+    drop(held);
+    let len = batch(&["x"]).len();
+    let served = fetch(&mut client, &request((starved.session_id, 1), vec![])).await;
+    assert_eq!(answers(&served), [(0, 0, len), (1, 0, len), (2, 0, len)]);
+}
