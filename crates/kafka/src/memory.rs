@@ -44,9 +44,20 @@ impl Drop for Permit {
     }
 }
 
-/// A bounded amount of memory, of which a part is kept for small requests: they
-/// are what consumers and groups live by, and must not wait behind large ones
-/// that a slow or hostile client announces.
+/// What memory is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// Requests with records, and buffers to receive them: held for as long as
+    /// the log takes to make room for them.
+    Records,
+    /// All other requests.
+    Other,
+}
+
+/// A bounded amount of memory, of which a part is kept for small requests that
+/// carry no records: they are what consumers and groups live by, and must not
+/// wait behind large ones that a slow or hostile client announces, nor behind
+/// records that the log does not take.
 #[derive(Clone, Debug)]
 pub struct Pool {
     large: Part,
@@ -98,17 +109,17 @@ impl Pool {
 
     /// Takes `bytes` if nobody else waits and as much is free.
     #[must_use]
-    pub fn try_take(&self, bytes: usize) -> Option<Permit> {
-        let part = Arc::clone(&self.part(bytes).free);
+    pub fn try_take(&self, bytes: usize, of: Use) -> Option<Permit> {
+        let part = Arc::clone(&self.part(bytes, of).free);
         let held = part.try_acquire_many_owned(units(bytes)).ok()?;
         Some(Permit::new(held, &self.gauge))
     }
 
     /// Waits for `bytes`. What does not [fit](Self::fits) is never given.
-    pub async fn take(self, bytes: usize) -> Permit {
+    pub async fn take(self, bytes: usize, of: Use) -> Permit {
         self.waits.increment();
         let _waiting = Waiting::new(&self.waiting);
-        match Arc::clone(&self.part(bytes).free).acquire_many_owned(units(bytes)).await {
+        match Arc::clone(&self.part(bytes, of).free).acquire_many_owned(units(bytes)).await {
             Ok(held) => Permit::new(held, &self.gauge),
             // The semaphore is never closed.
             Err(_) => std::future::pending().await,
@@ -133,8 +144,9 @@ impl Pool {
         self.large.limit()
     }
 
-    fn part(&self, bytes: usize) -> &Part {
-        if bytes <= SMALL_MAX && bytes <= self.small.limit() { &self.small } else { &self.large }
+    fn part(&self, bytes: usize, of: Use) -> &Part {
+        let small = of == Use::Other && bytes <= SMALL_MAX.min(self.small.limit());
+        if small { &self.small } else { &self.large }
     }
 }
 
@@ -167,9 +179,9 @@ mod tests {
     #[test]
     fn memory_comes_back_when_its_permit_is_dropped() {
         let pool = Pool::new(80 * UNIT, &Metrics::new());
-        let most = pool.try_take(69 * UNIT + 1).unwrap();
+        let most = pool.try_take(69 * UNIT + 1, Use::Other).unwrap();
         assert_eq!(pool.used(), 70 * UNIT);
-        assert!(pool.try_take(11 * UNIT).is_none());
+        assert!(pool.try_take(11 * UNIT, Use::Other).is_none());
         drop(most);
         assert_eq!(pool.used(), 0);
         assert!(pool.fits(70 * UNIT) && !pool.fits(70 * UNIT + 1));
@@ -178,16 +190,25 @@ mod tests {
     #[test]
     fn small_requests_have_a_part_of_their_own() {
         let pool = Pool::new(80 * UNIT, &Metrics::new());
-        let _large = pool.try_take(70 * UNIT).unwrap();
-        let _small = pool.try_take(10 * UNIT).unwrap();
-        assert!(pool.try_take(UNIT).is_none());
+        let _large = pool.try_take(70 * UNIT, Use::Other).unwrap();
+        let _small = pool.try_take(10 * UNIT, Use::Other).unwrap();
+        assert!(pool.try_take(UNIT, Use::Other).is_none());
+    }
+
+    #[test]
+    fn records_leave_the_small_part_alone_however_few_they_are() {
+        let pool = Pool::new(80 * UNIT, &Metrics::new());
+        let records: Vec<_> = (0..70).map(|_| pool.try_take(UNIT, Use::Records).unwrap()).collect();
+        assert!(pool.try_take(UNIT, Use::Records).is_none());
+        let _small = pool.try_take(10 * UNIT, Use::Other).unwrap();
+        drop(records);
     }
 
     #[tokio::test]
     async fn who_waits_is_noticed_until_it_gets_or_gives_up() {
         let pool = Pool::new(80 * UNIT, &Metrics::new());
-        let most = pool.try_take(70 * UNIT).unwrap();
-        let mut waiting = Box::pin(pool.clone().take(70 * UNIT));
+        let most = pool.try_take(70 * UNIT, Use::Other).unwrap();
+        let mut waiting = Box::pin(pool.clone().take(70 * UNIT, Use::Other));
         assert!((&mut waiting).now_or_never().is_none());
         assert!(pool.is_contended());
         drop(most);

@@ -76,6 +76,7 @@ pub(crate) use self::api_versions::unsupported as unsupported_api_versions;
 pub use self::fetch::Sessions;
 use crate::codec::{ApiKey, CodecError, Decode};
 use crate::context::Call;
+use crate::memory::Use;
 use crate::response::Response;
 use crate::wire::Malformed;
 
@@ -137,6 +138,8 @@ pub struct Api {
     /// when it is decoded (an array of empty elements, measured by
     /// `tests/hostile.rs`), or for its answer.
     pub amplification: usize,
+    /// What its memory is for.
+    pub memory_use: Use,
     /// The handler.
     pub start: Start,
 }
@@ -165,6 +168,7 @@ impl Api {
             exclusive: false,
             bytes_max: BYTES_MAX,
             amplification: AMPLIFICATION,
+            memory_use: Use::Other,
             start,
         }
     }
@@ -185,6 +189,7 @@ impl Api {
     const fn carrying_records(mut self) -> Self {
         self.bytes_max = usize::MAX;
         self.amplification = 1;
+        self.memory_use = Use::Records;
         self
     }
 

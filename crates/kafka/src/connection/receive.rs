@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
 use crate::api::{self, Api};
 use crate::codec::{self, ApiKey};
-use crate::memory::{Permit, Pool};
+use crate::memory::{Permit, Pool, Use};
 
 /// Length prefix of a frame.
 const LENGTH_LEN: usize = 4;
@@ -215,9 +215,13 @@ impl Receive {
             let max = api.bytes_max.min(self.pool.limit() / api.amplification.max(1));
             return Err(ReceiveError::Length { len: self.claimed_len().unwrap_or_default(), max });
         }
-        Ok(match self.pool.try_take(memory) {
+        let of = api.memory_use;
+        Ok(match self.pool.try_take(memory, of) {
             Some(permit) => Stage::Body(Awaited { api, len, permit }),
-            None => Stage::Memory { api, len, permit: Box::pin(self.pool.clone().take(memory)) },
+            None => {
+                let permit = Box::pin(self.pool.clone().take(memory, of));
+                Stage::Memory { api, len, permit }
+            }
         })
     }
 
@@ -248,7 +252,7 @@ impl Receive {
             return;
         }
         if self.allocated <= 2 * RETAINED_MAX {
-            self.retained = self.pool.try_take(self.allocated);
+            self.retained = self.pool.try_take(self.allocated, Use::Records);
         }
         if self.retained.is_none() {
             let mut small = BytesMut::with_capacity(CAPACITY.max(self.buffer.len()));

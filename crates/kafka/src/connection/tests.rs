@@ -334,6 +334,25 @@ async fn a_connection_waits_for_memory_that_another_holds() {
     assert!(matches!(slow.end().await, End::SlowWriter(_)));
 }
 
+#[tokio::test(start_paused = true)]
+async fn small_produce_requests_take_no_memory_from_what_groups_live_by() {
+    let settings = Settings { queued_max_request_bytes: 1 << 20, ..Settings::default() };
+    let setup = Setup::with(settings).await;
+    // Announce little each, together all there is for such, and stop.
+    let mut producers = Vec::new();
+    for _ in 0..16 {
+        let mut producer = setup.connect(4096);
+        producer.stream.write_all(&raw(60_000, &[0, 0, 0, 9])).await.unwrap();
+        tokio::task::yield_now().await;
+        producers.push(producer);
+    }
+    let mut member = setup.connect(4096);
+    let beat = HeartbeatRequestData::default().with_group_id(wire_str("g"));
+    let begun = Instant::now();
+    let _: HeartbeatResponseData = member.call(ApiKey::Heartbeat, 4, &beat).await;
+    assert_eq!(begun.elapsed().as_millis(), 0);
+}
+
 #[tokio::test]
 async fn a_stopping_server_answers_what_has_begun() {
     let setup = Setup::new().await;
