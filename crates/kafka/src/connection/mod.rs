@@ -117,7 +117,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn stop(&mut self) {
-        if self.input == Input::Open {
+        if !matches!(self.input, Input::Stopping(_)) {
             let timeout = self.context.front.settings.drain_timeout;
             self.input = Input::Stopping(Instant::now() + timeout);
             self.staged = None;

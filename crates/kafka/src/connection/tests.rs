@@ -3,7 +3,9 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use millrace_broker::Broker;
 use millrace_broker::testing::{Fault, MemDisk, Operation};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use super::*;
 use crate::codec::ApiKey;
@@ -353,14 +355,18 @@ async fn small_produce_requests_take_no_memory_from_what_groups_live_by() {
     assert_eq!(begun.elapsed().as_millis(), 0);
 }
 
+/// A connection that a test can stop, by dropping the sender.
+fn stoppable(setup: &Setup, buffer: usize) -> (DuplexStream, JoinHandle<End>, oneshot::Sender<()>) {
+    let (near, far) = tokio::io::duplex(buffer);
+    let (stop, stopped) = oneshot::channel::<()>();
+    let stopped = Box::pin(async { drop(stopped.await) });
+    (near, tokio::spawn(serve(far, setup.context(), stopped)), stop)
+}
+
 #[tokio::test]
 async fn a_stopping_server_answers_what_has_begun() {
     let setup = Setup::new().await;
-    let (near, far) = tokio::io::duplex(1 << 16);
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let stopped = Box::pin(async { drop(stopped.await) });
-    let end = tokio::spawn(serve(far, setup.context(), stopped));
-    let mut near = near;
+    let (mut near, end, stop) = stoppable(&setup, 1 << 16);
     near.write_all(&request_frame(ApiKey::Metadata, 9, 1, &all_topics())).await.unwrap();
     let len = near.read_u32().await.unwrap();
     assert!(len > 0);
@@ -369,4 +375,18 @@ async fn a_stopping_server_answers_what_has_begun() {
     near.read_to_end(&mut rest).await.unwrap();
     assert_eq!(rest.len(), usize::try_from(len).unwrap());
     assert!(matches!(end.await.unwrap(), End::Stopped));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stopping_server_waits_no_longer_for_who_sends_no_more() {
+    let setup = Setup::new().await;
+    // Half-closed while its answer waits, here for the client itself.
+    let (mut near, end, stop) = stoppable(&setup, 16);
+    near.write_all(&request_frame(ApiKey::Metadata, 9, 1, &all_topics())).await.unwrap();
+    near.shutdown().await.unwrap();
+    let _: i32 = near.read_i32().await.unwrap();
+    drop(stop);
+    let begun = Instant::now();
+    assert!(matches!(end.await.unwrap(), End::Stopped));
+    assert_eq!(begun.elapsed(), setup.front.settings.drain_timeout);
 }
