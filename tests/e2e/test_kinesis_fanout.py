@@ -1,11 +1,15 @@
 """Enhanced fan-out through boto3 over HTTP/1.1: records of both protocols, pushed to consumers that subscribe."""
 
+import contextlib
+import json
+import socket
 import threading
+import time
 
 import pytest
 from botocore.exceptions import ClientError
 from confluent_kafka import Producer
-from test_kinesis import client, create, error
+from test_kinesis import client, create, error, iterator
 
 pytestmark = pytest.mark.millrace
 
@@ -112,3 +116,36 @@ def test_consumers_are_there_after_a_restart(own_broker, name):
     events = subscribe(kinesis, other, "AFTER_SEQUENCE_NUMBER", SequenceNumber=number)
     assert [r["Data"] for r in records(events, 1)[0]] == [b"two"]
     events.close()
+
+
+def test_subscribers_that_read_nothing_delay_nobody(start_millrace, name):
+    """A hundred of them, each with megabytes before it: more than the memory for answers or events, in full ones, has room for."""
+    broker = start_millrace()
+    kinesis = client(broker)
+    create(kinesis, name, 5)
+    shards = [shard["ShardId"] for shard in kinesis.list_shards(StreamName=name)["Shards"]]
+    rows = [{"Data": b"x" * 20_000, "PartitionKey": "k", "ExplicitHashKey": str(n * 2**128 // 5 + 1)} for n in range(5) for _ in range(50)]
+    for _ in range(10):
+        assert kinesis.put_records(StreamName=name, Records=rows)["FailedRecordCount"] == 0
+    with contextlib.ExitStack() as unread:
+        for n in range(20):
+            consumer = register(kinesis, name, f"c{n}")
+            for shard in shards:
+                asked = json.dumps({"ConsumerARN": consumer, "ShardId": shard, "StartingPosition": {"Type": "TRIM_HORIZON"}})
+                connection = unread.enter_context(socket.socket())
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                host, port = broker.http.split(":")
+                connection.connect((host, int(port)))
+                connection.sendall(
+                    b"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-amz-json-1.1\r\n"
+                    b"Authorization: AWS4-HMAC-SHA256 Credential=k/20260101/eu-west-1/kinesis/aws4_request\r\n"
+                    b"X-Amz-Target: Kinesis_20131202.SubscribeToShard\r\nContent-Length: %d\r\n\r\n%s" % (len(asked), asked.encode())
+                )
+                assert connection.recv(15) == b"HTTP/1.1 200 OK"
+        at = [iterator(kinesis, name, n) for n in range(5)]
+        begun = time.monotonic()
+        for shard in at:
+            assert len(kinesis.get_records(ShardIterator=shard)["Records"]) == 500
+        kinesis.deregister_stream_consumer(ConsumerARN=consumer)
+        found, _ = records(subscribe(kinesis, register(kinesis, name, "reader"), "TRIM_HORIZON"), 500)
+        assert len(found) == 500 and time.monotonic() - begun < 20

@@ -23,6 +23,8 @@ pub(crate) struct Call<'f> {
     pub(crate) tokens: &'f TokenKey,
     /// Memory for answers that are larger than their requests.
     pub(crate) answers: &'f Memory,
+    /// Memory for events, which clients may leave unread for long.
+    pub(crate) events: &'f Memory,
     pub(crate) subscriptions: &'f Subscriptions,
     pub(crate) limits: &'f Limits,
     /// That of the request, and of its answer.

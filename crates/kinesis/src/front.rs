@@ -44,7 +44,8 @@ pub struct Settings {
     pub credentials: Credentials,
     /// Whether AWS's limits of rates hold.
     pub enforce_limits: bool,
-    /// Bytes that requests, and answers beside them, may take at once.
+    /// Bytes that requests may take at once, answers beside them, and, half as
+    /// many, events of subscriptions.
     pub memory_bytes: usize,
 }
 
@@ -55,7 +56,7 @@ impl Default for Settings {
             region: "us-east-1".to_owned(),
             credentials: Credentials::default(),
             enforce_limits: false,
-            memory_bytes: 128 << 20,
+            memory_bytes: 64 << 20,
         }
     }
 }
@@ -82,6 +83,7 @@ pub struct Front {
     brokers: Brokers,
     requests: Memory,
     answers: Memory,
+    events: Memory,
     subscriptions: Subscriptions,
     limits: Limits,
     ids: RequestIds,
@@ -112,8 +114,9 @@ impl Front {
         Ok(Arc::new(Self {
             model: Model::load()?,
             tokens: TokenKey::new(key.as_bytes()),
-            requests: Memory::new(settings.memory_bytes / 2, "kinesis_requests", &metrics),
-            answers: Memory::new(settings.memory_bytes / 2, "kinesis_answers", &metrics),
+            requests: Memory::new(settings.memory_bytes, "kinesis_requests", &metrics),
+            answers: Memory::new(settings.memory_bytes, "kinesis_answers", &metrics),
+            events: Memory::new(settings.memory_bytes / 2, "kinesis_events", &metrics),
             subscriptions: Subscriptions::default(),
             limits: Limits::new(settings.enforce_limits),
             ids: RequestIds::new(|| broker.env().random_u64()),
@@ -152,6 +155,7 @@ impl Front {
                     settings: &self.settings,
                     tokens: &self.tokens,
                     answers: &self.answers,
+                    events: &self.events,
                     subscriptions: &self.subscriptions,
                     limits: &self.limits,
                     encoding,

@@ -45,6 +45,8 @@ const UNIT: usize = 1024;
 #[derive(Clone, Debug)]
 pub(crate) struct Memory {
     free: Arc<Semaphore>,
+    /// Of the whole pool.
+    units: usize,
     waits: Arc<Counter>,
 }
 
@@ -60,7 +62,7 @@ impl Memory {
         metrics.registry().before_scrapes(move || {
             used.set(count(units.saturating_sub(left.available_permits())));
         });
-        Self { free, waits: metrics.memory_waits.with(&pool) }
+        Self { free, units, waits: metrics.memory_waits.with(&pool) }
     }
 
     /// Takes `bytes`, if nobody waits for them or holds them.
@@ -78,6 +80,11 @@ impl Memory {
         let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
         let taken = Arc::clone(&self.free).acquire_many_owned(units).await;
         taken.map_err(|_| Error::internal("The server is stopping."))
+    }
+
+    /// Whether more than half of it is free.
+    pub(crate) fn is_plentiful(&self) -> bool {
+        self.free.available_permits() > self.units / 2
     }
 
     /// Gives back what `held` has beyond `bytes`.

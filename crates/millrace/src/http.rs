@@ -7,6 +7,7 @@
 //! in metrics, only for who is known.
 
 mod patience;
+mod portions;
 pub(crate) mod server;
 pub(crate) mod tls;
 

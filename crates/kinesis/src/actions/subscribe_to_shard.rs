@@ -2,7 +2,8 @@
 //!
 //! Invariant: the body makes an event only when the connection has room for
 //! it, so that a client that does not read holds one event, whose memory is
-//! taken from the pool of answers. It waits on the partition and polls nothing.
+//! taken from a pool of events' own, and a small one where that is half taken:
+//! who does not read delays nobody else. It waits on the partition and polls nothing.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -42,6 +43,9 @@ const QUIET: Duration = Duration::from_secs(5);
 const RECORDS_MAX: usize = 2_000;
 /// Bytes of keys and data in one event, but for a single larger record.
 const EVENT_BYTES: usize = 512 << 10;
+/// The same while clients that do not read hold half of the memory: it is enough
+/// for many more of them than are there before they are cut off.
+const EVENT_BYTES_SCARCE: usize = 32 << 10;
 /// Memory is taken for records up to this size; larger ones are Kafka's alone.
 const RECORD_BYTES: usize = 10 << 20;
 /// What an event takes while it is made: see GetRecords.
@@ -79,7 +83,7 @@ pub(super) async fn run(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Err
         topic: stream.topic,
         partition,
         key,
-        answers: call.answers.clone(),
+        memory: call.events.clone(),
         encoding: call.encoding,
         watch,
         taken,
@@ -128,7 +132,7 @@ struct Subscription {
     topic: Arc<Topic>,
     partition: Arc<Partition>,
     key: Key,
-    answers: Memory,
+    memory: Memory,
     encoding: Encoding,
     watch: Watch,
     /// Resolves when another takes over.
@@ -218,10 +222,11 @@ impl Subscription {
         if self.next >= offsets.last_stable {
             return Ok(nothing);
         }
-        let limit = RecordsLimit { records_max: RECORDS_MAX, bytes_max: EVENT_BYTES };
-        let mut room = EVENT_BYTES;
+        let plentiful = self.memory.is_plentiful();
+        let mut room = if plentiful { EVENT_BYTES } else { EVENT_BYTES_SCARCE };
+        let limit = RecordsLimit { records_max: RECORDS_MAX, bytes_max: room };
         loop {
-            let taken = timeout_at(quiet, self.answers.take(room * MEMORY_FACTOR)).await;
+            let taken = timeout_at(quiet, self.memory.take(room * MEMORY_FACTOR)).await;
             let Ok(held) = taken else { return Ok(nothing) };
             let held = held?;
             let (broker, topic, shard) = (&self.broker, &self.topic, self.key.shard);

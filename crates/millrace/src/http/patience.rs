@@ -12,7 +12,7 @@ use tokio::time::{Instant, Sleep, sleep};
 /// A connection from which and to which nothing moves is closed after this.
 const IDLE: Duration = Duration::from_secs(300);
 /// One that does not read what is written is closed after this.
-const STALL: Duration = Duration::from_secs(60);
+pub(super) const STALL: Duration = Duration::from_secs(60);
 
 /// A stream that ends with [`io::ErrorKind::TimedOut`] when nothing moves.
 pub(super) struct Patient<S> {

@@ -2,14 +2,17 @@
 //! agreed on, on one socket.
 //!
 //! Invariant: what a connection can take is bounded before it is accepted:
-//! their number (over all addresses, and from before a TLS handshake), the size of headers, the requests at once on one, and the time
-//! in which nothing moves. Bodies are bounded by who reads them.
+//! their number (over all addresses, and from before a TLS handshake), the size
+//! of headers, the requests at once on one, and the time in which nothing
+//! moves. Bodies are bounded by who reads them.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::{BoxError, Router};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
@@ -22,6 +25,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::Way;
 use super::patience::Patient;
+use super::portions::{Portions, Requests};
 
 /// Connections at once; more wait in the socket's queue.
 const CONNECTIONS_MAX: usize = 4096;
@@ -54,7 +58,7 @@ pub(crate) struct Server {
     far: Router,
     far_by_tls: Router,
     tls: Option<TlsAcceptor>,
-    builder: Arc<Builder<TokioExecutor>>,
+    builder: Arc<Builder<Requests>>,
     room: Arc<Semaphore>,
     opened: Arc<Counter>,
     open: Arc<Gauge>,
@@ -139,7 +143,11 @@ impl Server {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let service = TowerToHyperService::new(router.clone());
+        let routes = TowerToHyperService::new(router.clone());
+        let service = service_fn(move |request| {
+            let answer = routes.call(request);
+            async move { Ok::<_, Infallible>(answer.await?.map(Portions::new)) }
+        });
         let connection = self.builder.serve_connection(TokioIo::new(stream), service);
         watcher.watch(connection.into_owned()).await
     }
@@ -150,8 +158,8 @@ fn is_loopback(socket: &TcpStream) -> bool {
     socket.local_addr().is_ok_and(|at| at.ip().to_canonical().is_loopback())
 }
 
-fn builder() -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
+fn builder() -> Builder<Requests> {
+    let mut builder = Builder::new(Requests);
     builder
         .http1()
         .timer(TokioTimer::new())

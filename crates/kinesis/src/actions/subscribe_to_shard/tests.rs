@@ -245,3 +245,42 @@ async fn a_subscription_that_waits_hears_of_a_split_at_once() {
     assert!(children.iter().all(|child| child["ParentShards"] == json!([SHARD])));
     assert_eq!(behind, None, "nothing comes after it");
 }
+
+#[tokio::test]
+async fn who_does_not_read_delays_nobody() {
+    let server = Server::start().await;
+    server.ok("CreateStream", json!({"StreamName": "s", "ShardCount": 12})).await;
+    let large = BASE64_STANDARD.encode(vec![7; 20_000]);
+    let shards = server.ok("ListShards", json!({"StreamName": "s"})).await;
+    let shards = shards["Shards"].as_array().unwrap();
+    for shard in shards {
+        let hash = &shard["HashKeyRange"]["StartingHashKey"];
+        let record = json!({"Data": large, "PartitionKey": "k", "ExplicitHashKey": hash});
+        let records: Vec<_> = (0..30).map(|_| record.clone()).collect();
+        server.ok("PutRecords", json!({"StreamName": "s", "Records": records})).await;
+    }
+    let mut unread = Vec::new();
+    for n in 0..20 {
+        let new = json!({"StreamARN": ARN, "ConsumerName": format!("c{n}")});
+        let consumer = server.ok("RegisterStreamConsumer", new).await;
+        for shard in shards {
+            let mut asked = input(&consumer["Consumer"]["ConsumerARN"], "TRIM_HORIZON");
+            asked["ShardId"] = shard["ShardId"].clone();
+            let mut body = subscribe(&server, asked).await;
+            // Nobody is left without records, though nobody before reads on.
+            assert!(!data(&event(&mut body).await).is_empty());
+            unread.push(body);
+        }
+    }
+    assert_eq!(unread.len(), 240);
+    let at = json!({"StreamName": "s", "ShardId": SHARD, "ShardIteratorType": "TRIM_HORIZON"});
+    let at = server.ok("GetShardIterator", at).await["ShardIterator"].clone();
+    let page = server.ok("GetRecords", json!({"ShardIterator": at})).await;
+    assert_eq!(page["Records"].as_array().unwrap().len(), 30);
+    // Nobody waited.
+    let text = server.broker.metrics().registry().render();
+    for pool in ["kinesis_answers", "kinesis_events"] {
+        let line = format!("millrace_memory_pool_waits_total{{pool=\"{pool}\"}} 0");
+        assert!(text.contains(&line), "{line}");
+    }
+}
