@@ -126,13 +126,13 @@ own_settings! {
     cache_bytes: u64 = "125829120" in (8_388_608, 1_099_511_627_776), "bytes",
         "Memory for blocks of the log, so that readers near the end need no disk.",
         "Up where consumers lag by more than this and memory is free.";
-    log_file_bytes: u64 = "268435456" in (16_777_216, 4_294_967_296), "bytes",
+    log_file_bytes: u64 = "268435456" in (16_777_216, 2_147_483_648), "bytes",
         "Size at which a log file is sealed: space comes back in whole files.",
         "Up where many gigabytes are kept, to have fewer files.";
     commits_per_second_max: u64 = "1000" in (1, 1_000_000), "commits a second",
         "Flushes above which records gather into larger ones.",
         "Down on a slow disk, up where each microsecond counts more than the processor.";
-    pending_bytes_max: u64 = "16777216" in (1_048_576, 17_179_869_184), "bytes",
+    pending_bytes_max: u64 = "16777216" in (1_048_576, 536_870_912), "bytes",
         "Records that may wait for the disk before producers have to.",
         "Up where bursts are large and memory is free.";
     reserve_bytes: u64 = "16777216" in (1_048_576, 1_099_511_627_776), "bytes",

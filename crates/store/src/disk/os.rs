@@ -375,10 +375,15 @@ impl DiskFile for OsFile {
         if length == 0 {
             return Ok(());
         }
+        let before = self.length()?;
         match retry(|| fs::fallocate(&self.fd, FallocateFlags::empty(), position, length)) {
             Ok(()) => Ok(()),
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.write_zeros(position, end),
-            Err(e) => Err(self.failed(Operation::Preallocate, e)),
+            Err(e) => {
+                // A full disk has given all that it had, which others need.
+                fs::ftruncate(&self.fd, before).ok();
+                Err(self.failed(Operation::Preallocate, e))
+            }
         }
     }
 

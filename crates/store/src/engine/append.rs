@@ -14,7 +14,7 @@ use millrace_log::{
     frame::EXTENT_LEN,
     partition::{Admission, AdmitError},
 };
-use millrace_types::{ErrorKind, Lsn, Offset, Timestamp, TopicId, TopicPartition, canary};
+use millrace_types::{ErrorKind, FileId, Lsn, Offset, Timestamp, TopicId, TopicPartition, canary};
 
 use super::{
     Ended, Engine, Gathering, INTERNAL_BYTES, Partition,
@@ -289,15 +289,21 @@ impl Engine {
         len: usize,
         class: Class,
     ) -> Result<(), TryAppendError> {
-        if !gathering.gather.front_fits(extents) {
-            if !gathering.gather.is_untouched() {
-                self.seal(gathering)?;
-            }
-            gathering.gather.reserve_front(extents);
-        }
         // What room for one extent leaves out of the table behind the payload.
         let table = extents * EXTENT_LEN + BLOCK;
-        self.make_room(gathering, len + table, class)
+        loop {
+            if !gathering.gather.front_fits(extents) {
+                if !gathering.gather.is_untouched() {
+                    self.seal(gathering)?;
+                }
+                gathering.gather.reserve_front(extents);
+            }
+            self.make_room(gathering, len + table, class)?;
+            // The frame may have become another one meanwhile.
+            if gathering.gather.front_fits(extents) {
+                return Ok(());
+            }
+        }
     }
 
     /// Makes sure that the gathering frame takes `len` bytes more: goes on in
@@ -316,22 +322,20 @@ impl Engine {
             self.seal(gathering)?;
         }
         let limit = match class {
-            Class::Client => INTERNAL_BYTES,
+            Class::Client => INTERNAL_BYTES + gathering.gather.footer_len(),
             Class::Internal => 0,
         };
-        if gathering.gather.is_empty() {
-            // On a full disk the next file may have what this one can't get.
-            let stuck = gathering.next.is_some()
-                && self.stats.space_exhausted.load(Ordering::Acquire)
-                && gathering.gather.end_with(len) + limit > gathering.gather.file().reserved();
-            if stuck || self.is_file_done(&gathering.gather) {
-                self.next_file(gathering, class)?;
+        if self.is_file_done(&gathering.gather) || self.is_stuck(gathering, len, limit) {
+            if !gathering.gather.is_empty() {
+                self.seal(gathering)?;
             }
+            self.next_file(gathering, class)?;
         }
         let end = gathering.gather.end_with(len);
         let reserved = gathering.gather.file().reserved();
         if end + limit > reserved {
-            return Err(self.wait_for_space(end + INTERNAL_BYTES, class));
+            let file = gathering.gather.file().id;
+            return Err(self.wait_for_space(file, end + limit.max(INTERNAL_BYTES), class));
         }
         if end * 2 > reserved && reserved < self.options.file_bytes && gathering.ahead < reserved {
             // Once for each size: every append from here on would ring.
@@ -342,11 +346,22 @@ impl Engine {
         Ok(())
     }
 
-    /// Asks for space. Clients are refused at once on a full disk; the server's
+    /// Whether the disk is full, and the next file has what this one can't get.
+    fn is_stuck(&self, gathering: &Gathering, len: usize, limit: u64) -> bool {
+        let gather = &gathering.gather;
+        self.stats.space_exhausted.load(Ordering::Acquire)
+            && gather.end_with(len) + limit > gather.file().reserved()
+            && gathering
+                .next
+                .as_ref()
+                .is_some_and(|next| gather.first_end(len) + INTERNAL_BYTES <= next.reserved())
+    }
+
+    /// Asks for `bytes` of `file`, the present one. Clients are refused at once on a full disk; the server's
     /// own records may use the reserve.
-    pub(super) fn wait_for_space(&self, bytes: u64, class: Class) -> TryAppendError {
+    pub(super) fn wait_for_space(&self, file: FileId, bytes: u64, class: Class) -> TryAppendError {
         let internal = class == Class::Internal;
-        self.ask_to_grow(bytes, internal);
+        self.ask_to_grow(file, bytes, internal);
         let full = self.stats.space_exhausted.load(Ordering::Acquire);
         if full && (!internal || self.reserve_gone.load(Ordering::Acquire)) {
             AppendError::StorageFull.into()

@@ -130,6 +130,18 @@ impl Gather {
         end + self.back_len(end, self.extents.len() + 1)
     }
 
+    /// Where the first frame of a file would end, with `len` bytes in one
+    /// extent; a little less, at most.
+    pub(super) fn first_end(&self, len: usize) -> u64 {
+        (3 * BLOCK + frame::front_len(1) + len) as u64
+    }
+
+    /// What the footer of the file would take if one more extent were its last.
+    pub(super) fn footer_len(&self) -> u64 {
+        let extents = self.file_extents.len() + self.extents.len() + 1;
+        (extents * frame::EXTENT_LEN + 2 * BLOCK).next_multiple_of(BLOCK) as u64
+    }
+
     /// Bytes from the payload's end, at `end` of the file, to the frame's.
     fn back_len(&self, end: u64, extents: usize) -> u64 {
         let within = usize::try_from(end % BLOCK as u64).unwrap_or(0);

@@ -39,14 +39,19 @@ pub(super) fn first_size(bytes: u64) -> u64 {
     (bytes + super::INTERNAL_BYTES * 2).next_multiple_of(STEPS[0])
 }
 
+/// The bytes that are asked of `file`.
+fn asked_of(asked: Option<(FileId, u64)>, file: FileId) -> u64 {
+    asked.filter(|(of, _)| *of == file).map_or(0, |(_, bytes)| bytes)
+}
+
 /// How often maintenance looks around when nobody asks.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// What maintenance was asked for.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
-    /// Bytes that the present file should have allocated.
-    grow_to: u64,
+    /// Bytes that this file should have allocated, while it is the present one.
+    grow_to: Option<(FileId, u64)>,
     /// The server's own records want it, from the reserve if need be.
     internal: bool,
     /// The present file is half full.
@@ -69,16 +74,20 @@ pub(super) struct Housekeeping {
     pub(super) space_freed: bool,
     /// Long work is spread over time, between looks at what the log needs.
     pub(super) paced: bool,
+    /// What a file could not get, which there must be for the disk to have space
+    /// again.
+    unmet: Option<(FileId, u64)>,
     /// Bytes of useless files that the checkpoints still hold.
     pub(super) held: u64,
 }
 
 impl Engine {
-    /// Asks for the present file to have at least `bytes` allocated.
-    pub(super) fn ask_to_grow(&self, bytes: u64, internal: bool) {
+    /// Asks for `file`, the present one, to have at least `bytes` allocated.
+    pub(super) fn ask_to_grow(&self, file: FileId, bytes: u64, internal: bool) {
         let mut requests = self.requests.lock();
-        if requests.grow_to < bytes || (internal && !requests.internal) {
-            requests.grow_to = requests.grow_to.max(bytes);
+        let asked = asked_of(requests.grow_to, file);
+        if asked < bytes || (internal && !requests.internal) {
+            requests.grow_to = Some((file, asked.max(bytes)));
             requests.internal |= internal;
             self.requested.ring();
         }
@@ -110,7 +119,7 @@ impl Engine {
     pub(super) fn wait_for_requests(&self, longest: Duration) -> bool {
         let idle = {
             let requests = self.requests.lock();
-            requests.grow_to == 0 && !requests.ahead && !requests.look && !requests.stopping
+            requests.grow_to.is_none() && !requests.ahead && !requests.look && !requests.stopping
         };
         if idle && !self.is_ended() {
             self.requested.wait(longest);
@@ -160,6 +169,12 @@ impl Engine {
             std::mem::replace(&mut *requests, rest)
         };
         let exhausted = self.stats.space_exhausted.load(Ordering::Acquire);
+        let (present, done) = {
+            let gathering = self.gather.lock();
+            (gathering.gather.file().id, self.is_file_done(&gathering.gather))
+        };
+        let unmet = if exhausted { asked_of(house.unmet, present) } else { 0 };
+        let grow_to = asked_of(grow_to, present).max(unmet);
         if let Err(error) = self.keep_reserve(house) {
             if error.kind != DiskErrorKind::Full {
                 tracing::warn!(%error, "the reserve was not made");
@@ -172,15 +187,15 @@ impl Engine {
             }
             return;
         }
-        let mut space = if grow_to > 0 || exhausted { self.grow(grow_to) } else { Ok(()) };
-        if space.is_ok() && ahead {
+        let mut space = Ok(());
+        // What a file got that takes no more, the next one could not have.
+        if !done && (grow_to > 0 || exhausted) {
+            space = self.grow(grow_to);
+        }
+        if !done && space.is_ok() && ahead {
             space = self.grow_ahead();
         }
-        let (has_next, done) = {
-            let gathering = self.gather.lock();
-            (gathering.next.is_some(), self.is_file_done(&gathering.gather))
-        };
-        if space.is_ok() && !has_next {
+        if space.is_ok() && self.gather.lock().next.is_none() {
             space = match self.prepare_next() {
                 // As long as the present file takes more, nobody is refused.
                 Err(error) if error.kind == DiskErrorKind::Full && !done => Ok(()),
@@ -188,6 +203,7 @@ impl Engine {
             };
         }
         let full = self.report_space(space);
+        house.unmet = (full && grow_to > 0).then_some((present, grow_to));
         if internal && full {
             self.serve_internal(house, grow_to);
         }
@@ -212,7 +228,11 @@ impl Engine {
             let grown = file.handle.preallocate(reserved, wanted - reserved);
             full(grown.map(|()| file.reserve(wanted)));
         }
-        if self.gather.lock().next.is_none() {
+        let wants_next = {
+            let gathering = self.gather.lock();
+            gathering.next.is_none() && self.is_file_done(&gathering.gather)
+        };
+        if wants_next {
             full(self.prepare_next());
         }
         self.room.notify_waiters();
@@ -291,7 +311,11 @@ impl Engine {
     fn grow(&self, wanted: u64) -> Result<(), DiskError> {
         let file = Arc::clone(self.gather.lock().gather.file());
         let reserved = file.reserved();
-        let wanted = wanted.max(self.gather.lock().gather.end_with(0) + super::INTERNAL_BYTES * 2);
+        let least = {
+            let gather = &self.gather.lock().gather;
+            gather.end_with(0) + gather.footer_len() + super::INTERNAL_BYTES * 2
+        };
+        let wanted = wanted.max(least);
         if wanted <= reserved {
             return Ok(());
         }
@@ -341,27 +365,17 @@ impl Engine {
 
     /// Creates and allocates the file that follows the present one.
     pub(super) fn prepare_next(&self) -> Result<(), DiskError> {
-        let present = self.gather.lock().gather.file().reserved();
         let file = self.create_file()?;
-        // A log that filled a whole file will fill the next one.
-        let full = present >= self.options.file_bytes.max(STEPS[0]);
-        let size = if full { self.options.file_bytes.max(STEPS[0]) } else { STEPS[0] };
-        let allocated = file.handle.preallocate(0, size).map(|()| size).or_else(|error| {
-            file.handle.preallocate(0, STEPS[0]).map(|()| STEPS[0]).map_err(|_| error)
-        });
-        let size = match allocated {
-            Ok(size) => size,
-            Err(error) => {
-                // An empty file is no use; what cannot be removed is removed
-                // at the next start.
-                if let Err(error) = self.disk.unlink(&file.name) {
-                    tracing::warn!(%error, "an unused log file stays until the next start");
-                }
-                return Err(error);
+        let made = file.handle.preallocate(0, STEPS[0]).and_then(|()| self.disk.sync_directory());
+        if let Err(error) = made {
+            // It is no use as it is; what cannot be removed is removed at the
+            // next start.
+            if let Err(error) = self.disk.unlink(&file.name) {
+                tracing::warn!(%error, "an unused log file stays until the next start");
             }
-        };
-        file.reserve(size);
-        self.disk.sync_directory()?;
+            return Err(error);
+        }
+        file.reserve(STEPS[0]);
         self.gather.lock().next = Some(Arc::new(file));
         self.room.notify_waiters();
         Ok(())
@@ -396,7 +410,7 @@ impl Engine {
         class: Class,
     ) -> Result<(), TryAppendError> {
         let Some(next) = gathering.next.take() else {
-            return Err(self.wait_for_space(1, class));
+            return Err(self.wait_for_space(gathering.gather.file().id, 1, class));
         };
         let lsn = gathering.gather.lsn();
         next.start(lsn);

@@ -317,7 +317,12 @@ impl Engine {
 
     /// Forgets producers of `partition` that were silent since `before`.
     pub fn expire_producers(&self, partition: &Partition, before: Timestamp) {
-        let forgotten = partition.lock().state.expire_producers(before);
+        let mut core = partition.lock();
+        if core.deleted {
+            // Its producers were counted off with it.
+            return;
+        }
+        let forgotten = core.state.expire_producers(before);
         self.producers.fetch_sub(forgotten, Ordering::Relaxed);
     }
 

@@ -389,16 +389,19 @@ impl Engine {
         let end = if wanted.committed { offsets.last_stable } else { offsets.high_watermark };
         let mut at = wanted.from;
         let mut end = end;
-        match core.quarantined_from(at) {
-            Some(range) if range.first > at => end = end.min(range.first),
-            Some(range) => match self.options.on_corruption {
+        // One may lie behind another.
+        while let Some(range) = core.quarantined_from(at) {
+            if range.first > at {
+                end = end.min(range.first);
+                break;
+            }
+            match self.options.on_corruption {
                 OnCorruption::Stop => return Err(ReadError::corrupt(partition.id(), range)),
                 OnCorruption::Skip => {
                     self.stats.corrupt_skipped.fetch_add(1, Ordering::Relaxed);
                     at = range.end;
                 }
-            },
-            None => {}
+            }
         }
         let slices = match core.index.lookup(at) {
             Lookup::Load(file) if at < end => return Ok(Plan::Load(file)),

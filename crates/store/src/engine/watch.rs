@@ -130,5 +130,8 @@ impl Drop for Watch {
         for token in self.entries.keys().copied().collect::<Vec<_>>() {
             self.remove(token);
         }
+        // What changed holds the state that holds it.
+        let changed = std::mem::take(&mut self.shared.state.lock().changed);
+        drop(changed);
     }
 }

@@ -143,6 +143,8 @@ impl Engine {
         if let Err(error) = self.write_all(frames, finished, state) {
             self.end(&error);
         }
+        // Blocks that were written may leave the cache for who waits for memory.
+        self.room.notify_waiters();
     }
 
     /// Nothing was written for a while: says in the log what is synced, so

@@ -159,3 +159,23 @@ fn what_was_read_ahead_is_verified_before_it_is_served() {
         other => panic!("rot is served: {other:?}"),
     }
 }
+
+#[test]
+fn who_skips_corruption_passes_all_of_it() {
+    let options = EngineOptions {
+        file_bytes: 64 << 10,
+        on_corruption: super::super::OnCorruption::Skip,
+        ..EngineOptions::default()
+    };
+    let mut world = World::with(options, MemDisk::new(1));
+    for text in ["a", "b", "c", "d", "e"] {
+        world.put(0, &[text]);
+    }
+    world.seal_file(1);
+    world.rot(0, 1);
+    world.rot(0, 2);
+    world.crash(POWER_CUT);
+    assert_eq!(world.read(0, 0).unwrap(), ["a"]);
+    assert_eq!(world.read(0, 1).unwrap(), ["d", "e"], "one range stands behind the other");
+    assert_eq!(world.partition(0).quarantined().len(), 2);
+}

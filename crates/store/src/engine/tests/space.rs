@@ -75,18 +75,22 @@ fn a_full_disk_is_emptied_by_deletion() {
     assert_eq!(world.high_watermark(0), end + 1);
 }
 
-/// Appends until that is refused; the high watermark then.
-fn fill(world: &mut World, batch: &[u8]) -> i64 {
+/// Appends a batch, with maintenance where it waits for space.
+fn append(world: &World, batch: &[u8]) -> Result<Appended, AppendError> {
     let header = batch::check(batch).unwrap();
     let partition = world.partition(0);
+    let engine = Arc::clone(&world.engine);
+    let mut append = Box::pin(engine.append(&partition, &header, batch, Class::Client, false));
+    poll_once(&mut append).unwrap_or_else(|| {
+        world.engine.maintain_step();
+        world.env.block_on(append)
+    })
+}
+
+/// Appends until that is refused; the high watermark then.
+fn fill(world: &mut World, batch: &[u8]) -> i64 {
     loop {
-        let engine = Arc::clone(&world.engine);
-        let mut append = Box::pin(engine.append(&partition, &header, batch, Class::Client, false));
-        let appended = poll_once(&mut append).unwrap_or_else(|| {
-            world.engine.maintain_step();
-            world.env.block_on(append)
-        });
-        if let Err(error) = appended {
+        if let Err(error) = append(world, batch) {
             assert_eq!(error, AppendError::StorageFull);
             return world.high_watermark(0);
         }
@@ -111,6 +115,49 @@ fn a_full_disk_is_started_on_and_emptied_by_deletion() {
     world.maintain();
     assert!(fill(&mut world, &large) > end);
     assert_eq!(world.names("reserve").len(), 1, "the reserve was not made again");
+}
+
+#[test]
+fn a_batch_too_large_for_a_full_disk_costs_others_nothing() {
+    let options =
+        EngineOptions { file_bytes: 64 << 20, reserve_bytes: 1 << 20, ..EngineOptions::default() };
+    let mut world = World::with(options, MemDisk::with_capacity(1, 40 << 20));
+    world.engine.maintain_step();
+    fill(&mut world, &text_batch(&"x".repeat(200_000)));
+    let logs = world.names("wal");
+    let huge = text_batch(&"y".repeat(6 << 20));
+    for _ in 0..5 {
+        assert_eq!(append(&world, &huge).unwrap_err(), AppendError::StorageFull);
+        world.commit();
+        assert!(
+            world.engine.stats().space_exhausted.load(Ordering::Relaxed),
+            "there is no space for what was refused, and none came"
+        );
+    }
+    assert_eq!(world.names("wal"), logs, "no file is begun that would not hold it either");
+}
+
+#[test]
+fn a_batch_goes_on_in_the_next_file_beside_smaller_ones() {
+    let options =
+        EngineOptions { file_bytes: 64 << 20, reserve_bytes: 1 << 20, ..EngineOptions::default() };
+    let mut world = World::with(options, MemDisk::with_capacity(1, 40 << 20));
+    world.engine.maintain_step();
+    let large = text_batch(&"x".repeat(200_000));
+    let small = text_batch("z");
+    let mut appended = 0;
+    // Each round begins a frame with a small batch: no large one finds it empty.
+    loop {
+        if append(&world, &small).is_err() || append(&world, &large).is_err() {
+            break;
+        }
+        appended += 1;
+        world.commit();
+        assert!(appended < 1000, "the disk never filled");
+    }
+    let next = world.engine.gather.lock().next.clone();
+    let left = next.map_or(0, |next| next.reserved());
+    assert!(left < 1 << 20, "refused with {left} bytes ready in the next file");
 }
 
 #[test]
