@@ -21,14 +21,15 @@ class Verdict:
             self.wrong.append(what)
 
 
-def check(source: Source, seen: list[Path], ends: dict[int, int]) -> Verdict:
-    """`seen` are the members' files, `ends` the end offset of each partition, all of which start at 0."""
+def check(source: Source, seen: list[Path], ends: dict[int, int], generation: dict[int, int] | None = None) -> Verdict:
+    """`seen` are the members' files, `ends` the end offset of each partition, all of which start at 0. `generation` says which
+    partitions took over from which: a key then stands in one partition of each."""
     verdict = Verdict()
     row_at = {partition: array("q", [-1]) * end for partition, end in ends.items()}
     digests = array("Q", [0]) * source.rows
     for path in seen:
         _read(path, row_at, digests, source, verdict)
-    _check_places(source, row_at, verdict)
+    _check_places(source, row_at, generation or {}, verdict)
     verdict.checksum = checksum(digests)
     if verdict.checksum != checksum(source.digests):
         verdict.complain(f"the checksum over all events is {verdict.checksum}, the source's {checksum(source.digests)}")
@@ -59,12 +60,13 @@ def _read(path: Path, row_at: dict[int, array], digests: array, source: Source, 
             row_at[partition][offset], digests[row] = row, sum_
 
 
-def _check_places(source: Source, row_at: dict[int, array], verdict: Verdict):
-    """No offset unseen, each row at exactly one, a key in one partition, and there in row order."""
+def _check_places(source: Source, row_at: dict[int, array], generation: dict[int, int], verdict: Verdict):
+    """No offset unseen, each row at exactly one, a key in one partition of a generation, and in row order through all of them."""
     place = bytearray(source.rows)
-    home: dict[str, int] = {}
+    home: dict[tuple[str, int], int] = {}
     last: dict[str, int] = {}
-    for partition, rows in row_at.items():
+    for partition, rows in sorted(row_at.items(), key=lambda item: (generation.get(item[0], 0), item[0])):
+        born = generation.get(partition, 0)
         for offset, row in enumerate(rows):
             if row == -1:
                 verdict.complain(f"{partition}@{offset} was never seen")
@@ -73,8 +75,8 @@ def _check_places(source: Source, row_at: dict[int, array], verdict: Verdict):
                 verdict.complain(f"row {row} stands at {partition}@{offset} and elsewhere")
             place[row] = 1
             key = source.origins[row]
-            if home.setdefault(key, partition) != partition:
-                verdict.complain(f"key {key} stands in partitions {home[key]} and {partition}")
+            if home.setdefault((key, born), partition) != partition:
+                verdict.complain(f"key {key} stands in partitions {home[key, born]} and {partition}")
             if last.get(key, -1) >= row:
                 verdict.complain(f"{partition}@{offset}: row {row} of {key} stands behind row {last[key]}")
             last[key] = row
