@@ -149,3 +149,21 @@ def test_subscribers_that_read_nothing_delay_nobody(start_millrace, name):
         kinesis.deregister_stream_consumer(ConsumerARN=consumer)
         found, _ = records(subscribe(kinesis, register(kinesis, name, "reader"), "TRIM_HORIZON"), 500)
         assert len(found) == 500 and time.monotonic() - begun < 20
+
+
+def test_get_records_may_wait_at_the_tip(start_millrace, name):
+    broker = start_millrace(**{"kinesis.get_records_wait_ms": "10000"})
+    kinesis, other = client(broker), client(broker)
+    create(kinesis, name)
+    at, found = iterator(kinesis, name, kind="LATEST"), {}
+
+    def wait():
+        found.update(kinesis.get_records(ShardIterator=at), at=time.monotonic())
+
+    reader = threading.Thread(target=wait)
+    reader.start()
+    other.list_streams()
+    begun = time.monotonic()
+    other.put_record(StreamName=name, Data=b"x", PartitionKey="k")
+    reader.join(30)
+    assert [record["Data"] for record in found["Records"]] == [b"x"] and found["at"] - begun < 5

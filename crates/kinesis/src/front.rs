@@ -6,6 +6,7 @@
 //! tells whoever sent them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -44,6 +45,8 @@ pub struct Settings {
     pub credentials: Credentials,
     /// Whether AWS's limits of rates hold.
     pub enforce_limits: bool,
+    /// How long GetRecords waits where there is nothing to read.
+    pub get_records_wait: Duration,
     /// Bytes that requests may take at once, answers beside them, and, half as
     /// many, events of subscriptions.
     pub memory_bytes: usize,
@@ -56,6 +59,7 @@ impl Default for Settings {
             region: "us-east-1".to_owned(),
             credentials: Credentials::default(),
             enforce_limits: false,
+            get_records_wait: Duration::ZERO,
             memory_bytes: 64 << 20,
         }
     }

@@ -322,6 +322,7 @@ async fn start_kinesis(
         region: own.kinesis_region.0.clone(),
         credentials,
         enforce_limits: own.kinesis_enforce_limits,
+        get_records_wait: Duration::from_millis(own.kinesis_get_records_wait_ms),
         ..millrace_kinesis::Settings::default()
     };
     let supervisor = Arc::clone(supervisor);

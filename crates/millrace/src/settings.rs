@@ -156,6 +156,9 @@ own_settings! {
     kinesis_enforce_limits as "kinesis.enforce_limits": bool = "false", "true or false",
         "Enforce AWS's limits: what a shard takes and gives in a second, and how often operations may be called.",
         "To true in tests of clients that have to live with AWS's limits.";
+    kinesis_get_records_wait_ms as "kinesis.get_records_wait_ms": u64 = "0" in (0, 20_000), "milliseconds",
+        "How long GetRecords waits for a record where there is none to read, instead of answering at once.",
+        "Up, to a second or so, where many clients poll: they hear of records sooner and ask less often.";
     partitions_max: u64 = "100000" in (1, 10_000_000), "partitions",
         "Partitions of all topics.",
         "Down where clients create topics and memory is short.";

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use millrace_broker::ranges::{PartitionRange, RangeState};
 use millrace_broker::{Broker, ReadError, RecordsLimit, RecordsRead, StoredRecord, Topic};
 use millrace_types::{Offset, PartitionId};
+use tokio::time::{Instant, sleep_until};
 
 use super::Answer;
 use crate::call::Call;
@@ -39,11 +40,13 @@ pub(super) async fn run(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Err
         }
     }
     call.end_dry_run(input)?;
+    let at = call.shard_name(&stream, iterator.shard);
+    call.limits.get(at, call.counted())?;
+    wait(call, &stream.topic, iterator.shard, iterator.next).await;
+    // Behind it: the shard may have been split meanwhile.
     let shards = Shards::of(&stream.topic, call.now());
     let gone = || Error::not_found("The shard of the ShardIterator is gone.");
     let of = shards.map().get(iterator.shard).ok_or_else(gone)?;
-    let at = call.shard_name(&stream, iterator.shard);
-    call.limits.get(at, call.counted())?;
     let records_max = input.count("Limit").unwrap_or(RECORDS_MAX).min(RECORDS_MAX);
     let (bytes_max, held) = match call.answers.try_take(BYTES_MAX * MEMORY_FACTOR) {
         Some(held) => (BYTES_MAX, held),
@@ -67,6 +70,28 @@ pub(super) async fn run(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Err
     }
     let shown = read.records.into_iter().map(|it| record(iterator.shard, of, it)).collect();
     Ok(Answer::Held(answer.with("Records", Value::List(shown)).done(), held))
+}
+
+/// Waits while there is nothing to read at `next`, as long as the settings
+/// say; the partition wakes it. It holds no memory meanwhile.
+async fn wait(call: &Call<'_>, topic: &Topic, shard: PartitionId, next: Offset) {
+    let most = call.settings.get_records_wait;
+    let Some(partition) = topic.partition(shard).filter(|_| !most.is_zero()) else { return };
+    let until = Instant::now() + most;
+    // Before the first look: nothing is missed in between.
+    let mut watch = call.broker.watch();
+    watch.add(&partition, 0);
+    loop {
+        let sealed = topic.ranges().get(shard).is_some_and(|of| of.state != RangeState::Open);
+        if sealed || next < partition.offsets().last_stable {
+            return;
+        }
+        tokio::select! {
+            _ = watch.changed() => if partition.is_deleted() { return },
+            () = call.broker.ended() => return,
+            () = sleep_until(until) => return,
+        }
+    }
 }
 
 fn open(call: &Call<'_>, token: &str) -> Result<ShardIterator, Error> {

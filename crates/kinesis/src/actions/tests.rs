@@ -1,8 +1,12 @@
+use std::time::Duration;
+
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use millrace_broker::NewTopic;
 use millrace_types::TopicName;
 use serde_json::{Value as Json, json};
+use tokio::time::Instant;
 
+use crate::Settings;
 use crate::stream::id_of;
 use crate::testing::Server;
 
@@ -104,6 +108,69 @@ async fn on_demand_streams_take_records_without_keys_if_told_so() {
         server.refused("PutRecords", json!({"StreamName": "t", "Records": [{"Data": ""}]})).await;
     assert_eq!(code, "ValidationException");
     assert!(message.contains("partitionKey"), "{message}");
+}
+
+/// A server whose GetRecords waits so long at the tip, and an iterator there.
+async fn waiting(get_records_wait: Duration) -> (Server, Json) {
+    let settings = Settings { get_records_wait, ..Settings::default() };
+    let server = Server::with(millrace_broker::Broker::in_memory(), settings).await;
+    server.ok("CreateStream", json!({"StreamName": "s", "ShardCount": 1})).await;
+    let at = iterator(&server, "s", "LATEST").await;
+    (server, at)
+}
+
+/// Longer than any test may take.
+const LONG: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn a_reader_at_the_tip_may_wait_for_the_next_record() {
+    let (server, at) = waiting(LONG).await;
+    let begun = Instant::now();
+    let (page, _) = tokio::join!(
+        server.ok("GetRecords", json!({"ShardIterator": at})),
+        put(&server, "s", b"hello"),
+    );
+    assert_eq!(page["Records"][0]["Data"], json!("aGVsbG8="));
+    // What is there is answered at once.
+    server.ok("GetRecords", json!({"ShardIterator": at})).await;
+    assert!(begun.elapsed() < LONG);
+}
+
+#[tokio::test]
+async fn who_waits_for_nothing_is_answered_in_time() {
+    let wait = Duration::from_millis(50);
+    let (server, at) = waiting(wait).await;
+    let begun = Instant::now();
+    let page = server.ok("GetRecords", json!({"ShardIterator": at})).await;
+    assert_eq!((&page["Records"], &page["MillisBehindLatest"]), (&json!([]), &json!(0)));
+    assert!(page["NextShardIterator"].is_string() && begun.elapsed() >= wait);
+}
+
+#[tokio::test]
+async fn who_waits_hears_of_the_end_of_the_shard() {
+    let (server, at) = waiting(LONG).await;
+    let begun = Instant::now();
+    let split = json!({
+        "StreamName": "s", "ShardToSplit": "shardId-000000000000", "NewStartingHashKey": "1000",
+    });
+    let (page, _) = tokio::join!(
+        server.ok("GetRecords", json!({"ShardIterator": at})),
+        server.ok("SplitShard", split),
+    );
+    assert_eq!(page["ChildShards"].as_array().unwrap().len(), 2);
+    assert!(page["NextShardIterator"].is_null() && begun.elapsed() < LONG);
+}
+
+#[tokio::test]
+async fn who_waits_hears_of_the_end_of_the_stream() {
+    let (server, at) = waiting(LONG).await;
+    let begun = Instant::now();
+    let (refused, _) = tokio::join!(
+        server.refused("GetRecords", json!({"ShardIterator": at})),
+        server.ok("DeleteStream", json!({"StreamName": "s"})),
+    );
+    assert_eq!(refused.0, "ResourceNotFoundException");
+    assert!(begun.elapsed() < LONG);
 }
 
 mod metadata;
