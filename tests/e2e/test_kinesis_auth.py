@@ -13,6 +13,7 @@ from botocore.auth import SigV4Auth, SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
+from harness.kinesis import SDKS, packed, unpacked
 from test_kinesis import client, create, error, iterator, read
 
 pytestmark = pytest.mark.millrace
@@ -150,3 +151,22 @@ def test_without_keys_any_are_taken(broker, name):
     kinesis = client(broker, aws_access_key_id="whoever", aws_secret_access_key="whatever")
     create(kinesis, name)
     assert read(kinesis, name) == [] and iterator(kinesis, name)
+
+
+@pytest.mark.parametrize("sdk", SDKS)
+def test_what_every_sdk_signs_is_verified(start_millrace, sdk, name):
+    """Over HTTP/1.1 and HTTP/2, in JSON and CBOR: their programs sign by the key "key" and the secret "secret"."""
+    sdk = SDKS[sdk]
+    if not sdk.available():
+        pytest.skip(f"{sdk} is not set up: see tests/setup")
+    keys = {"kinesis.credentials": '[{access_key_id = "key", secret_env = "THE_SECRET"}]'}
+    with sdk.session(start_millrace(environment={"THE_SECRET": "secret"}, **keys).http) as session:
+        session.call("create", stream=name, shards=1)
+        session.call("put", stream=name, key="k", data=packed(b"one"))
+        rows = [{"key": "k", "data": packed(b"%d" % n * 1000)} for n in range(100)]
+        assert session.call("put_many", stream=name, records=rows)["failed"] == 0
+        found = session.call("read", stream=name, shard="shardId-000000000000", type="TRIM_HORIZON")["records"]
+        assert [unpacked(record["data"])[:3] for record in found[:2]] == [b"one", b"000"] and len(found) == 101
+    with sdk.session(start_millrace(environment={"THE_SECRET": "another"}, **keys).http) as session:
+        refused = session.ask("put", stream=name, key="k", data=packed(b"one"))
+        assert refused == {"error": "InvalidSignatureException", "message": MISMATCH}
