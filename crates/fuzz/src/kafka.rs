@@ -155,6 +155,7 @@ pub fn connection(bytes: &[u8]) {
         front: Arc::clone(&front),
         listener: Arc::new(listener),
         peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        held_up: Default::default(),
     };
     let mut answers = Vec::new();
     let ended = RUNTIME.block_on(converse(&input, Arc::new(context), &mut answers));

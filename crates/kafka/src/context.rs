@@ -1,8 +1,11 @@
 //! What handlers are given: the broker, the shared state of the front, and the
 //! listener and peer of the connection.
 
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 
 use millrace_broker::Broker;
 use millrace_broker::metrics::Metrics;
@@ -77,6 +80,28 @@ pub struct Context {
     pub listener: Arc<Listener>,
     /// Who connected; shown by DescribeGroups.
     pub peer: IpAddr,
+    /// Whether a request was received that can't begin for those that wait.
+    pub held_up: AtomicBool,
+}
+
+impl Context {
+    /// Says whether a request of this connection can't begin for those that
+    /// wait. The connection polls them after it.
+    pub(crate) fn set_held_up(&self, held_up: bool) {
+        self.held_up.store(held_up, Ordering::Relaxed);
+    }
+
+    /// Whether a request can't begin for those that wait: who may answer early
+    /// does so then.
+    pub(crate) fn is_held_up(&self) -> bool {
+        self.held_up.load(Ordering::Relaxed)
+    }
+
+    /// Resolves when a request is held up. It leaves no waker, since the
+    /// connection polls what waits whenever it has found one to be.
+    pub(crate) async fn held_up(&self) {
+        poll_fn(|_| if self.is_held_up() { Poll::Ready(()) } else { Poll::Pending }).await;
+    }
 }
 
 /// One request: its header and its connection.

@@ -9,6 +9,7 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use millrace_broker::Broker;
@@ -103,6 +104,7 @@ pub async fn serve(
                         front: Arc::clone(&front),
                         listener: Arc::clone(&listener),
                         peer: peer.ip(),
+                        held_up: AtomicBool::new(false),
                     });
                     tasks.spawn(serve_socket(stream, context, stopping.clone(), place));
                 }

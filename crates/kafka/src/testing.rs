@@ -27,6 +27,7 @@ pub(crate) fn call(broker: &Arc<Broker>, key: ApiKey, version: i16) -> Call {
             port: 9092,
         }),
         peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        held_up: Default::default(),
     };
     Call {
         context: Arc::new(context),

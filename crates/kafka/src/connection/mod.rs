@@ -135,6 +135,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn poll_work(&mut self, task: &mut Task<'_>) -> Result<(), End> {
         loop {
             let mut moved = self.begin_staged()?;
+            let waits = self.staged.is_some() && !self.queue.is_starting();
+            self.context.set_held_up(waits);
             moved |= self.poll_queue(task)?;
             // Requests received together are answered together.
             let more = self.input == Input::Open && self.receive.has_frame();

@@ -29,7 +29,8 @@ impl Setup {
     }
 
     pub(crate) async fn with(settings: Settings) -> Self {
-        Self::of(settings, Broker::in_memory())
+        // The records of tests are from 2023.
+        Self::of(settings, Broker::in_memory_with(&[("log.retention.ms", "-1")]))
     }
 
     pub(crate) fn of(settings: Settings, broker: Arc<Broker>) -> Self {
@@ -45,6 +46,7 @@ impl Setup {
             front: Arc::clone(&self.front),
             listener: Arc::new(listener),
             peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            held_up: Default::default(),
         })
     }
 

@@ -40,6 +40,18 @@ pub(super) struct Answer {
     pub(super) bytes: usize,
 }
 
+impl Answer {
+    /// Lets go of the log's memory; what was read still counts.
+    pub(super) fn let_go(&mut self) {
+        self.records = Vec::new();
+    }
+
+    /// Whether its records must be read anew.
+    pub(super) fn was_let_go(&self) -> bool {
+        self.bytes > 0 && self.records.is_empty()
+    }
+}
+
 /// What a response says beside its partitions.
 pub(super) struct Head {
     pub(super) error: ErrorCode,

@@ -2,7 +2,8 @@
 //!
 //! Invariant: only durable records are answered, whole batches, at least one
 //! if there is any; a waiting fetch costs nothing until a partition of its
-//! session changes. One fetch at a time runs on a connection.
+//! session changes, and holds none of the log's memory. One fetch at a time
+//! runs on a connection, and waits no longer once another request does.
 
 mod answer;
 mod cache;
@@ -145,12 +146,37 @@ impl Fetch {
             if session.watch(&broker) {
                 continue;
             }
+            for answer in &mut self.answers {
+                answer.let_go();
+            }
             tokio::select! {
                 () = session.changed() => {}
-                () = tokio::time::sleep_until(self.wanted.deadline) => break,
+                () = self.call.context.held_up() => {}
+                () = tokio::time::sleep_until(self.wanted.deadline) => {}
             }
         }
+        self.read_again(&broker).await?;
         Ok(self.finish(&broker))
+    }
+
+    /// Reads anew what was let go.
+    async fn read_again(&mut self, broker: &Arc<Broker>) -> Result<(), Refusal> {
+        let mut gone = Vec::new();
+        for (at, answer) in self.answers.iter_mut().enumerate() {
+            if answer.was_let_go() {
+                gone.push((at, answer.token));
+                self.bytes -= std::mem::take(&mut answer.bytes);
+            }
+        }
+        for (at, token) in gone {
+            let found = self.work.session().find(token, broker);
+            let anew = self.answer(token, found, broker).await?;
+            if let (Some(anew), Some(answer)) = (anew, self.answers.get_mut(at)) {
+                self.bytes += anew.bytes;
+                *answer = anew;
+            }
+        }
+        Ok(())
     }
 
     /// Looks at every partition that is ready, as long as there is room.
@@ -289,6 +315,7 @@ impl Fetch {
         self.bytes >= self.wanted.bytes_min
             || self.answers.iter().any(telling)
             || Instant::now() >= self.wanted.deadline
+            || self.call.context.is_held_up()
             || self.work.session().is_unknown()
     }
 

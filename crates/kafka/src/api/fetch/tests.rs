@@ -33,10 +33,14 @@ fn request(session: (i32, i32), topics: Vec<FetchTopic>) -> FetchRequestData {
 }
 
 async fn append(setup: &Setup, name: &str, partition: i32, values: &[&str]) {
+    append_batch(setup, name, partition, &batch(values)).await;
+}
+
+async fn append_batch(setup: &Setup, name: &str, partition: i32, batch: &[u8]) {
     let topic = setup.broker.topic(name).unwrap();
     let partition = topic.partition(PartitionId(partition)).unwrap();
     let options = AppendOptions { compression_max: Compression::Zstd };
-    let appended = setup.broker.append(&partition, &batch(values), &options).await.unwrap();
+    let appended = setup.broker.append(&partition, batch, &options).await.unwrap();
     setup.broker.durable(appended.lsn).await.unwrap();
 }
 
@@ -244,15 +248,17 @@ fn large_batch() -> bytes::Bytes {
     batch.into()
 }
 
+async fn append_large(setup: &Setup) {
+    append_batch(setup, "slow", 0, &large_batch()).await;
+}
+
 /// Fills all memory for reading with what somebody reads and does not let go.
 async fn hold_all_memory(setup: &Setup) -> Vec<millrace_broker::Read> {
     testing::topic(&setup.broker, "slow", 1).await;
-    let partition = setup.broker.topic("slow").unwrap().partition(PartitionId(0)).unwrap();
-    let options = AppendOptions { compression_max: Compression::Zstd };
     for _ in 0..20 {
-        let appended = setup.broker.append(&partition, &large_batch(), &options).await.unwrap();
-        setup.broker.durable(appended.lsn).await.unwrap();
+        append_large(setup).await;
     }
+    let partition = setup.broker.topic("slow").unwrap().partition(PartitionId(0)).unwrap();
     let isolation = Isolation::ReadUncommitted;
     let options = ReadOptions { bytes_max: 1_000_000, at_least_one: false, isolation };
     let mut held = Vec::new();
@@ -285,4 +291,42 @@ async fn a_fetch_of_many_partitions_waits_for_memory_once() {
     let len = batch(&["x"]).len();
     let served = fetch(&mut client, &request((starved.session_id, 1), vec![])).await;
     assert_eq!(answers(&served), [(0, 0, len), (1, 0, len), (2, 0, len)]);
+}
+
+#[tokio::test]
+async fn a_waiting_fetch_holds_none_of_the_memory_for_readers() {
+    let (setup, mut client) = setup().await;
+    append(&setup, "t", 0, &["x"]).await;
+    let mut held = hold_all_memory(&setup).await;
+    held.truncate(held.len() - 2);
+    // Three batches of a megabyte: as much as is free, and not enough to answer.
+    let last = part(0, 17).with_partition_max_bytes(10_000_000);
+    let waiting = request((0, 0), vec![topic("slow", vec![last])])
+        .with_max_bytes(10_000_000)
+        .with_min_bytes(3_500_000)
+        .with_max_wait_ms(60_000);
+    let mut waiter = setup.connect(1 << 16);
+    let correlation = waiter.send(ApiKey::Fetch, VERSION, &waiting).await;
+    tokio::task::yield_now().await;
+    let other = request((0, -1), vec![topic("t", vec![part(0, 0)])]);
+    let served = fetch(&mut client, &other).await;
+    assert_eq!(answers(&served), [(0, 0, batch(&["x"]).len())]);
+
+    drop(held);
+    append_large(&setup).await;
+    let woken: FetchResponseData = waiter.receive(ApiKey::Fetch, VERSION, correlation).await;
+    assert_eq!(answers(&woken), [(0, 0, 4_000_000)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fetch_waits_no_longer_when_another_is_there() {
+    let (_setup, mut client) = setup().await;
+    let waiting = request((0, -1), vec![topic("t", vec![part(0, 0)])]).with_max_wait_ms(60_000);
+    let begun = Instant::now();
+    let first = client.send(ApiKey::Fetch, VERSION, &waiting).await;
+    let second = client.send(ApiKey::Fetch, VERSION, &waiting).await;
+    let empty: FetchResponseData = client.receive(ApiKey::Fetch, VERSION, first).await;
+    assert_eq!((answers(&empty), begun.elapsed().as_secs()), (vec![(0, 0, 0)], 0));
+    let empty: FetchResponseData = client.receive(ApiKey::Fetch, VERSION, second).await;
+    assert_eq!((answers(&empty), begun.elapsed().as_secs()), (vec![(0, 0, 0)], 60));
 }
