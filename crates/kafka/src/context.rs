@@ -45,7 +45,8 @@ impl Front {
         let metrics = Arc::new(FrontMetrics::new(metrics));
         let connections =
             Connections::new(settings.max_connections, settings.max_connections_per_ip);
-        let sessions = Sessions::new(settings.fetch_sessions_max);
+        let sessions =
+            Sessions::new(settings.fetch_sessions_max, settings.fetch_session_partitions_max);
         Arc::new(Self {
             settings,
             connections,

@@ -39,6 +39,9 @@ pub struct Settings {
     pub drain_timeout: Duration,
     /// `max.incremental.fetch.session.cache.slots`.
     pub fetch_sessions_max: usize,
+    /// Partitions of all fetch sessions together. A session that would exceed
+    /// them is not kept: its client sends whole requests.
+    pub fetch_session_partitions_max: usize,
     /// `fetch.max.bytes` of the broker: largest Fetch response, in bytes.
     pub fetch_max_bytes: usize,
 }
@@ -84,6 +87,7 @@ impl Default for Settings {
             receive_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(2),
             fetch_sessions_max: 1000,
+            fetch_session_partitions_max: 2_000_000,
             fetch_max_bytes: 55 * 1024 * 1024,
         }
     }

@@ -1,8 +1,9 @@
 //! The fetch sessions of all connections (KIP-227).
 //!
 //! Invariant: at most `max.incremental.fetch.session.cache.slots` sessions are
-//! kept; a session is in the hands of one fetch at a time, and comes back when
-//! that fetch ends, however it ends. Called by the handler.
+//! kept, of a bounded number of partitions together; a session is in the hands
+//! of one fetch at a time, and comes back when that fetch ends, however it ends.
+//! Called by the handler.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -18,9 +19,6 @@ use crate::context::Front;
 /// `min.incremental.fetch.session.eviction.ms`: a session unused for so long
 /// gives way to any other, and only one that old gives way to a larger one.
 const EVICTION_AGE: Duration = Duration::from_secs(120);
-/// Partitions of all sessions together. A session that would exceed them is not
-/// kept: its client sends whole requests.
-const PARTITIONS_MAX: usize = 2_000_000;
 
 /// The epoch of a request that opens a session.
 pub(super) const EPOCH_FULL: i32 = 0;
@@ -46,13 +44,14 @@ struct Entry {
 pub struct Sessions {
     entries: Mutex<HashMap<i32, Entry>>,
     max: usize,
+    partitions_max: usize,
 }
 
 impl Sessions {
-    /// Room for `max` sessions.
+    /// Room for `max` sessions of `partitions_max` partitions together.
     #[must_use]
-    pub fn new(max: usize) -> Self {
-        Self { entries: Mutex::default(), max }
+    pub fn new(max: usize, partitions_max: usize) -> Self {
+        Self { entries: Mutex::default(), max, partitions_max }
     }
 
     /// Sessions kept now.
@@ -100,14 +99,27 @@ impl Sessions {
             let victim = victim(&entries, now, (size, id))?;
             entries.remove(&victim);
         }
-        let partitions: usize = entries.values().map(|entry| entry.size).sum();
-        if partitions.saturating_add(size) > PARTITIONS_MAX {
+        if partitions(&entries).saturating_add(size) > self.partitions_max {
             return None;
         }
         let broker = Arc::downgrade(broker);
         let (session, epoch) = (Some(session), next_epoch(EPOCH_FULL));
         entries.insert(id, Entry { session, epoch, by_id, broker, created: now, used: now, size });
         Some(id)
+    }
+
+    /// Counts the partitions that a request has added to its session; whether
+    /// there is room for them.
+    pub(super) fn grow(&self, taken: &Taken) -> bool {
+        let size = taken.session.len();
+        if size <= taken.size {
+            return true;
+        }
+        let mut entries = self.entries.lock();
+        // Where it had to give way meanwhile, it goes with its request.
+        let Some(entry) = entries.get_mut(&taken.id) else { return true };
+        entry.size = size;
+        partitions(&entries) <= self.partitions_max
     }
 
     /// Hands a session to the request with this epoch.
@@ -133,8 +145,13 @@ impl Sessions {
         let session = entry.session.take().ok_or(ErrorCode::InvalidFetchSessionEpoch)?;
         entry.epoch = next_epoch(epoch);
         entry.used = Instant::now();
-        Ok(Taken { front: Arc::clone(front), id, session })
+        Ok(Taken { front: Arc::clone(front), id, size: entry.size, session })
     }
+}
+
+/// Partitions of all sessions.
+fn partitions(entries: &HashMap<i32, Entry>) -> usize {
+    entries.values().map(|entry| entry.size).sum()
 }
 
 /// Which session gives way to a new one of this size and id, by Kafka's rules.
@@ -156,7 +173,17 @@ fn next_epoch(epoch: i32) -> i32 {
 pub(super) struct Taken {
     front: Arc<Front>,
     pub(super) id: i32,
+    /// Partitions when it was taken.
+    size: usize,
     pub(super) session: Box<Session>,
+}
+
+impl Taken {
+    /// Ends the session: its request is answered without one.
+    pub(super) fn end(mut self) -> Box<Session> {
+        self.front.sessions.remove(self.id);
+        std::mem::take(&mut self.session)
+    }
 }
 
 impl Drop for Taken {

@@ -108,9 +108,9 @@ fn open(call: &Call, request: &FetchRequestData) -> Result<Work, ErrorCode> {
     taken.session.forget(&request.forgotten_topics_data, by_id);
     taken.session.update(&request.topics, by_id);
     taken.session.mark_changed();
-    if taken.session.len() == 0 {
-        front.sessions.remove(id);
-        return Ok(Work::Once(Box::default()));
+    // Nothing to keep, or too much. The client learns that it has no session.
+    if taken.session.len() == 0 || !front.sessions.grow(&taken) {
+        return Ok(Work::Once(taken.end()));
     }
     Ok(Work::Incremental(taken))
 }

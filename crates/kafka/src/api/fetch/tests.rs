@@ -7,6 +7,7 @@ use super::*;
 use crate::codec::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
 use crate::codec::fetch_response::{FetchResponseData, PartitionData};
 use crate::codec::{self, ApiKey, wire_str};
+use crate::settings::Settings;
 use crate::testing::{self, Client, Setup, batch};
 
 const VERSION: i16 = 11;
@@ -126,6 +127,24 @@ async fn sessions_and_epochs_that_are_not_are_told_so() {
     // And one that wants none ends it.
     let ended = fetch(&mut client, &request((renewed.session_id, -1), all())).await;
     assert_eq!((ended.session_id, setup.front.sessions.len()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_session_that_grows_beyond_all_room_ends() {
+    let setup = Setup::with(Settings { fetch_session_partitions_max: 2, ..Settings::default() });
+    let setup = setup.await;
+    testing::topic(&setup.broker, "t", 3).await;
+    let mut client = setup.connect(1 << 20);
+    let one = vec![topic("t", vec![part(0, 0)])];
+    let id = fetch(&mut client, &request((0, 0), one)).await.session_id;
+    let second = vec![topic("t", vec![part(1, 0)])];
+    let two = fetch(&mut client, &request((id, 1), second)).await;
+    assert_eq!((two.error_code, two.session_id), (0, id));
+    let third = vec![topic("t", vec![part(2, 0)])];
+    let three = fetch(&mut client, &request((id, 2), third)).await;
+    assert_eq!((three.error_code, three.session_id), (0, 0), "answered, and ended");
+    assert_eq!(answers(&three), [(2, 0, 0)]);
+    assert!(setup.front.sessions.is_empty());
 }
 
 #[tokio::test]
