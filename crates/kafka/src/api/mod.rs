@@ -9,21 +9,22 @@
 //! 2. Write `api/<name>.rs` with one of the functions below.
 //! 3. Add `mod <name>;` and a row to [`TABLE`] here.
 //!
-//! A handler has one of four forms, told by the row's macro:
+//! A handler has one of five forms, told by the row's macro:
 //!
 //! | row | function in the file | for |
 //! |---|---|---|
 //! | `now!(name)` | `fn handle(call: &Call, request: XRequestData) -> Result<XResponseData, Refusal>` | answers from memory |
 //! | `answer!(name)` | `async fn handle(call: &Call, request: …) -> Result<…, Refusal>` | waits, and later requests of the connection with it |
 //! | `wait!(name)` | `async fn start(call: &Call, request: …) -> Result<impl Future<Output = Result<XResponseData, Refusal>> + Send + 'static, Refusal>` | begins in order, then waits while later requests go on (JoinGroup) |
+//! | `wait!(name, Keeping)` | as `wait!` | keeps parts of the request for its answer (OffsetCommit) |
 //! | `raw!(name)` | `async fn start(call: Call, body: Bytes) -> Result<Started, Refusal>` | decodes and encodes by itself (Produce, Fetch) |
 //!
 //! What is awaited in `handle` and `start` runs strictly one request after the
 //! other, in the order of the connection; what `start` *returns* runs beside
 //! later requests. Responses leave in request order in any case. A future is
 //! dropped at any `await` when the connection closes, and the one returned by
-//! `start` must not keep the request: its memory is given back when `start`
-//! ends. A handler never answers an error by [`Refusal`] that the response has
+//! `start` must not keep any of the request, whose memory is given back when
+//! `start` ends; with `Keeping` it is when the response is there. A handler never answers an error by [`Refusal`] that the response has
 //! a field for: a refusal closes the connection.
 
 mod alter_configs;
@@ -103,6 +104,9 @@ impl From<millrace_broker::Ended> for Refusal {
     }
 }
 
+/// A response to come.
+pub type Pending = BoxFuture<'static, Result<Response, Refusal>>;
+
 /// How far a request is after the part that runs in order.
 pub enum Started {
     /// Answered.
@@ -110,7 +114,10 @@ pub enum Started {
     /// Answered as soon as the log is durable up to here.
     Durable(Lsn, Response),
     /// Waits for something else while later requests are processed.
-    Waiting(BoxFuture<'static, Result<Response, Refusal>>),
+    Waiting(Pending),
+    /// As [`Self::Waiting`], and the request's memory is kept until then: for
+    /// what the log alone is waited for.
+    Keeping(Pending),
     /// Gets no response (Produce with acks=0).
     Silent,
 }
@@ -260,11 +267,14 @@ macro_rules! answer {
 /// A row whose handler begins in order and then waits beside later requests.
 macro_rules! wait {
     ($module:ident) => {
+        wait!($module, Waiting)
+    };
+    ($module:ident, $how:ident) => {
         |call, body| {
             Box::pin(async move {
                 let request = decode(&call, body)?;
                 let pending = $module::start(&call, request).await?;
-                Ok(Started::Waiting(Box::pin(async move {
+                Ok(Started::$how(Box::pin(async move {
                     let response = pending.await?;
                     Ok(call.respond(&response)?)
                 })))
@@ -293,7 +303,7 @@ pub static TABLE: &[Api] = &[
     row!(Fetch, 4, 18, raw!(fetch)).exclusive(),
     row!(ListOffsets, 1, 11, answer!(list_offsets)),
     row!(Metadata, 0, 13, answer!(metadata)),
-    row!(OffsetCommit, 2, 10, wait!(offset_commit)),
+    row!(OffsetCommit, 2, 10, wait!(offset_commit, Keeping)),
     // Groups without a name: the worst of all to decode.
     row!(OffsetFetch, 1, 10, answer!(offset_fetch)).costing(192),
     row!(FindCoordinator, 0, 6, now!(find_coordinator)),
@@ -315,12 +325,12 @@ pub static TABLE: &[Api] = &[
     row!(AlterReplicaLogDirs, 1, 2, now!(alter_replica_log_dirs)),
     row!(DescribeLogDirs, 1, 5, answer!(describe_log_dirs)),
     row!(CreatePartitions, 0, 3, answer!(create_partitions)),
-    row!(DeleteGroups, 0, 2, wait!(delete_groups)),
+    row!(DeleteGroups, 0, 2, wait!(delete_groups, Keeping)),
     row!(ElectLeaders, 0, 2, now!(elect_leaders)),
     row!(IncrementalAlterConfigs, 0, 1, answer!(incremental_alter_configs)),
     row!(AlterPartitionReassignments, 0, 1, now!(alter_partition_reassignments)),
     row!(ListPartitionReassignments, 0, 0, now!(list_partition_reassignments)),
-    row!(OffsetDelete, 0, 0, wait!(offset_delete)),
+    row!(OffsetDelete, 0, 0, wait!(offset_delete, Keeping)),
     row!(DescribeQuorum, 0, 2, now!(describe_quorum)),
     row!(UpdateFeatures, 0, 2, now!(update_features)),
     row!(DescribeCluster, 0, 2, now!(describe_cluster)),

@@ -2,7 +2,10 @@ use bytes::{Buf, BytesMut};
 use millrace_broker::Broker;
 
 use super::*;
-use crate::codec::{self, DECODERS, DEFAULTS};
+use crate::codec::delete_groups_request::DeleteGroupsRequestData;
+use crate::codec::offset_commit_request::OffsetCommitRequestData;
+use crate::codec::offset_delete_request::OffsetDeleteRequestData;
+use crate::codec::{self, DECODERS, DEFAULTS, Encode};
 use crate::testing;
 
 #[test]
@@ -13,6 +16,26 @@ fn the_table_is_sorted_and_every_row_is_found() {
         assert!(api.advertised_min <= api.min && api.min <= api.max, "{api:?}");
     }
     assert!(find(-1).is_none());
+}
+
+#[tokio::test]
+async fn answers_made_of_parts_of_the_request_keep_its_memory() {
+    let broker = Broker::in_memory();
+    for (key, version, request) in [
+        (ApiKey::OffsetCommit, 8, encoded(&OffsetCommitRequestData::default(), 8)),
+        (ApiKey::OffsetDelete, 0, encoded(&OffsetDeleteRequestData::default(), 0)),
+        (ApiKey::DeleteGroups, 2, encoded(&DeleteGroupsRequestData::default(), 2)),
+    ] {
+        let call = testing::call(&broker, key, version);
+        let started = (call.api.start)(call, request).await.unwrap();
+        assert!(matches!(started, Started::Keeping(_)), "{key:?}");
+    }
+}
+
+fn encoded(request: &impl Encode, version: i16) -> Bytes {
+    let mut out = BytesMut::new();
+    request.encode(&mut out, version).unwrap();
+    out.freeze()
 }
 
 /// The client-facing APIs of Kafka 4.3 and the versions that it serves.
@@ -101,7 +124,7 @@ async fn every_row_answers_an_empty_request_at_every_version() {
             let started = (api.start)(call, body.freeze()).await;
             let response = match started.unwrap_or_else(|why| panic!("{api:?} v{version}: {why}")) {
                 Started::Done(response) | Started::Durable(_, response) => response,
-                Started::Waiting(response) => {
+                Started::Waiting(response) | Started::Keeping(response) => {
                     response.await.unwrap_or_else(|why| panic!("{api:?} v{version}: {why}"))
                 }
                 // Produce with acks=0.

@@ -15,18 +15,24 @@ use millrace_broker::Broker;
 use millrace_types::Lsn;
 
 use super::send::Send;
-use crate::api::{Api, Refusal, Started};
+use crate::api::{Api, Pending, Refusal, Started};
 use crate::memory::Permit;
 use crate::metrics::FrontMetrics;
 use crate::response::Response;
+
+#[cfg(test)]
+mod tests;
 
 enum State {
     /// In the part that runs in order; only the newest request can be here.
     Starting {
         future: BoxFuture<'static, Result<Started, Refusal>>,
-        _memory: Permit,
+        memory: Option<Permit>,
     },
-    Waiting(BoxFuture<'static, Result<Response, Refusal>>),
+    Waiting {
+        pending: Pending,
+        _memory: Option<Permit>,
+    },
     /// Answered by this once the log is durable up to there. Only the oldest
     /// request waits actively, since the log becomes durable in order.
     Durable(Lsn, Response),
@@ -45,26 +51,35 @@ impl State {
     /// Moves on; whether it did.
     fn poll(&mut self, task: &mut Task<'_>) -> Result<bool, Refusal> {
         *self = match self {
-            Self::Starting { future, .. } => match future.as_mut().poll(task) {
+            Self::Starting { future, memory } => match future.as_mut().poll(task) {
                 Poll::Pending => return Ok(false),
                 Poll::Ready(started) => match started? {
                     Started::Done(response) => Self::Ready(Some(response)),
                     Started::Durable(lsn, response) => Self::Durable(lsn, response),
                     Started::Silent => Self::Ready(None),
-                    // Polled at once, so that it has this task's waker.
-                    Started::Waiting(mut future) => match future.as_mut().poll(task) {
-                        Poll::Ready(response) => Self::Ready(Some(response?)),
-                        Poll::Pending => Self::Waiting(future),
-                    },
+                    Started::Waiting(pending) => Self::wait(pending, None, task)?,
+                    Started::Keeping(pending) => Self::wait(pending, memory.take(), task)?,
                 },
             },
-            Self::Waiting(future) => match future.as_mut().poll(task) {
+            Self::Waiting { pending, .. } => match pending.as_mut().poll(task) {
                 Poll::Pending => return Ok(false),
                 Poll::Ready(response) => Self::Ready(Some(response?)),
             },
             Self::Durable(..) | Self::Ready(_) => return Ok(false),
         };
         Ok(true)
+    }
+
+    /// Polls at once, so that what is awaited has this task's waker.
+    fn wait(
+        mut pending: Pending,
+        memory: Option<Permit>,
+        task: &mut Task<'_>,
+    ) -> Result<Self, Refusal> {
+        Ok(match pending.as_mut().poll(task) {
+            Poll::Ready(response) => Self::Ready(Some(response?)),
+            Poll::Pending => Self::Waiting { pending, _memory: memory },
+        })
     }
 
     /// Bytes of the response, where there is one already.
@@ -124,7 +139,7 @@ impl Queue {
         future: BoxFuture<'static, Result<Started, Refusal>>,
         permit: Permit,
     ) {
-        let state = State::Starting { future, _memory: permit };
+        let state = State::Starting { future, memory: Some(permit) };
         self.requests.push_back(Request { state, api, version, begun: Instant::now() });
     }
 
@@ -137,7 +152,7 @@ impl Queue {
     /// Forgets the oldest request that waits for an event, and all after it:
     /// the connection is about to close, and what comes before can be answered.
     pub(crate) fn forget_waiting(&mut self) {
-        let waiting = |request: &Request| matches!(request.state, State::Waiting(_));
+        let waiting = |request: &Request| matches!(request.state, State::Waiting { .. });
         if let Some(first) = self.requests.iter().position(waiting) {
             self.requests.truncate(first);
         }
