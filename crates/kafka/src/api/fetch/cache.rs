@@ -2,8 +2,8 @@
 //!
 //! Invariant: at most `max.incremental.fetch.session.cache.slots` sessions are
 //! kept, of a bounded number of partitions together; a session is in the hands
-//! of one fetch at a time, and comes back when that fetch ends, however it ends.
-//! Called by the handler.
+//! of one fetch at a time, and comes back when that is answered; a fetch that is
+//! not ends it, since what it had looked at is lost. Called by the handler.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -145,7 +145,7 @@ impl Sessions {
         let session = entry.session.take().ok_or(ErrorCode::InvalidFetchSessionEpoch)?;
         entry.epoch = next_epoch(epoch);
         entry.used = Instant::now();
-        Ok(Taken { front: Arc::clone(front), id, size: entry.size, session })
+        Ok(Taken { front: Arc::clone(front), id, size: entry.size, session, answered: false })
     }
 }
 
@@ -176,18 +176,27 @@ pub(super) struct Taken {
     /// Partitions when it was taken.
     size: usize,
     pub(super) session: Box<Session>,
+    answered: bool,
 }
 
 impl Taken {
     /// Ends the session: its request is answered without one.
     pub(super) fn end(mut self) -> Box<Session> {
-        self.front.sessions.remove(self.id);
         std::mem::take(&mut self.session)
+    }
+
+    /// Gives the session back, since its request is answered; its id.
+    pub(super) fn give_back(mut self) -> i32 {
+        self.answered = true;
+        self.id
     }
 }
 
 impl Drop for Taken {
     fn drop(&mut self) {
+        if !self.answered {
+            return self.front.sessions.remove(self.id);
+        }
         let mut session = std::mem::take(&mut self.session);
         session.settle();
         // Gone if it had to give way meanwhile, or the client asked for another.

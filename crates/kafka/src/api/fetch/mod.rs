@@ -339,7 +339,7 @@ impl Fetch {
         let by_id = self.call.version >= TOPIC_IDS;
         let id = match self.work {
             Work::Once(_) => 0,
-            Work::Incremental(taken) => taken.id,
+            Work::Incremental(taken) => taken.give_back(),
             Work::Full(mut session) => {
                 // From here on what changes is told, whenever that happens.
                 session.watch(broker);

@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use millrace_broker::{AppendOptions, Compression};
 use millrace_types::PartitionId;
+use tokio::io::AsyncWriteExt;
 
 use super::*;
 use crate::codec::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
@@ -127,6 +128,23 @@ async fn sessions_and_epochs_that_are_not_are_told_so() {
     // And one that wants none ends it.
     let ended = fetch(&mut client, &request((renewed.session_id, -1), all())).await;
     assert_eq!((ended.session_id, setup.front.sessions.len()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_fetch_that_is_not_answered_ends_its_session() {
+    let (setup, mut client) = setup().await;
+    let all = vec![topic("t", vec![part(0, 0), part(1, 0)])];
+    let id = fetch(&mut client, &request((0, 0), all)).await.session_id;
+    // What it has seen of the partitions goes with the connection.
+    append(&setup, "t", 0, &["x"]).await;
+    let waiting = request((id, 1), vec![]).with_min_bytes(100_000).with_max_wait_ms(60_000);
+    client.send(ApiKey::Fetch, VERSION, &waiting).await;
+    client.stream.shutdown().await.unwrap();
+    client.end().await;
+
+    let mut client = setup.connect(1 << 20);
+    let gone = fetch(&mut client, &request((id, 2), vec![])).await;
+    assert_eq!(gone.error_code, ErrorCode::FetchSessionIdNotFound.code());
 }
 
 #[tokio::test]

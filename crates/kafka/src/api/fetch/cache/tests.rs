@@ -67,12 +67,14 @@ async fn a_session_is_in_one_pair_of_hands_and_comes_back() {
     let take = |epoch| Sessions::take(&setup.front, &setup.broker, id, epoch, false);
     let taken = take(1).unwrap();
     assert_eq!(take(2).err(), Some(ErrorCode::InvalidFetchSessionEpoch));
-    drop(taken);
-    assert_eq!(take(2).unwrap().session.len(), 1);
+    taken.give_back();
+    let taken = take(2).unwrap();
+    assert_eq!(taken.session.len(), 1);
+    taken.give_back();
     // One that had to give way meanwhile does not come back.
     let taken = take(3).unwrap();
     setup.front.sessions.remove(id);
-    drop(taken);
+    taken.give_back();
     assert!(setup.front.sessions.is_empty());
 }
 
