@@ -3,7 +3,8 @@
 //! Invariant: at most `max.incremental.fetch.session.cache.slots` sessions are
 //! kept, of a bounded number of partitions together; a session is in the hands
 //! of one fetch at a time, and comes back when that is answered; a fetch that is
-//! not ends it, since what it had looked at is lost. Called by the handler.
+//! not ends it, since what it had looked at is lost. Sessions are dropped outside
+//! of the lock, for they take the locks of their partitions. Called by the handler.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -68,14 +69,17 @@ impl Sessions {
 
     /// Ends a session.
     pub(super) fn remove(&self, id: i32) {
-        self.entries.lock().remove(&id);
+        let gone = self.entries.lock().remove(&id);
+        drop(gone);
     }
 
     /// Ends the sessions of an incarnation that is over: they hold what was its
     /// memory.
     pub(crate) fn forget(&self, broker: &Arc<Broker>) {
         let gone = Arc::as_ptr(broker);
-        self.entries.lock().retain(|_, entry| !std::ptr::eq(entry.broker.as_ptr(), gone));
+        let of_it = |_: &i32, entry: &mut Entry| std::ptr::eq(entry.broker.as_ptr(), gone);
+        let sessions: Vec<_> = self.entries.lock().extract_if(of_it).collect();
+        drop(sessions);
     }
 
     /// Keeps a new session if there is room for it or an older one gives way.
@@ -87,6 +91,7 @@ impl Sessions {
         random: impl Fn() -> u64,
     ) -> Option<i32> {
         let (now, size) = (Instant::now(), session.len());
+        let _gone;
         let mut entries = self.entries.lock();
         let id = loop {
             let [.., a, b, c, d] = random().to_le_bytes();
@@ -97,7 +102,7 @@ impl Sessions {
         };
         if entries.len() >= self.max {
             let victim = victim(&entries, now, (size, id))?;
-            entries.remove(&victim);
+            _gone = entries.remove(&victim);
         }
         if partitions(&entries).saturating_add(size) > self.partitions_max {
             return None;
@@ -130,10 +135,11 @@ impl Sessions {
         epoch: i32,
         by_id: bool,
     ) -> Result<Taken, ErrorCode> {
+        let _gone;
         let mut entries = front.sessions.entries.lock();
         let entry = entries.get_mut(&id).ok_or(ErrorCode::FetchSessionIdNotFound)?;
         if !std::ptr::eq(entry.broker.as_ptr(), Arc::as_ptr(broker)) {
-            entries.remove(&id);
+            _gone = entries.remove(&id);
             return Err(ErrorCode::FetchSessionIdNotFound);
         }
         if entry.epoch != epoch {
