@@ -135,7 +135,7 @@ own_settings! {
     pending_bytes_max: u64 = "16777216" in (1_048_576, 536_870_912), "bytes",
         "Records that may wait for the disk before producers have to.",
         "Up where bursts are large and memory is free.";
-    reserve_bytes: u64 = "16777216" in (1_048_576, 1_099_511_627_776), "bytes",
+    reserve_bytes: u64 = "16777216" in (4_194_304, 1_099_511_627_776), "bytes",
         "Space set aside so that deleting works on a full disk.",
         "Up where topics are many and the disk often full.";
     scrub_hours: u64 = "168" in (0, 87_600), "hours, 0 for never",

@@ -80,7 +80,8 @@ impl Plan {
             pending_bytes_max: kib(&mut random, 64, 1_024),
             producers_max: 10_000,
             index_entries_max: *random.pick(&[20, 200, 10_000]),
-            reserve_bytes: kib(&mut random, 64, 1_024),
+            // What a start takes at least, and more.
+            reserve_bytes: kib(&mut random, 2_048, 4_096),
             scrub_period_ms: *random.pick(&[0, 5_000, 60_000]),
             scrub_bytes_per_second: 1 << 20,
             ..EngineOptions::default()

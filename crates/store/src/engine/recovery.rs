@@ -136,9 +136,9 @@ impl Engine {
     pub fn open(request: OpenRequest) -> Result<Opened, OpenError> {
         let disk = Arc::clone(&request.disk);
         match Self::try_open(request.clone(), FirstSize::Usual) {
-            Err(OpenError::Disk(error))
-                if error.kind == DiskErrorKind::Full && reserve::use_up(&*disk)? =>
-            {
+            Err(OpenError::Disk(error)) if error.kind == DiskErrorKind::Full => {
+                // An earlier try may have used it up already.
+                reserve::use_up(&*disk)?;
                 Self::try_open(request, FirstSize::Least)
             }
             done => done,

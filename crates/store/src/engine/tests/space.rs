@@ -187,3 +187,20 @@ fn idle_producers_make_room_for_new_ones() {
     assert!(world.append(0, &producer_batch(0, 1, "b")).unwrap().duplicate);
     assert!(!world.append(0, &producer_batch(1, 0, "a")).unwrap().duplicate);
 }
+
+/// Found by seed 8582 of the simulation: the first try used the reserve up and
+/// failed, and no later one asked for as little as would have fitted.
+#[test]
+fn a_start_asks_for_the_least_also_when_the_reserve_is_gone() {
+    let options =
+        EngineOptions { file_bytes: 1 << 20, reserve_bytes: 4 << 20, ..EngineOptions::default() };
+    let mut world = World::with(options, MemDisk::with_capacity(1, 32 << 20));
+    world.engine.maintain_step();
+    let end = fill(&mut world, &text_batch(&"x".repeat(200_000)));
+    world.disk.unlink("reserve").unwrap();
+    world.disk.sync_directory().unwrap();
+    let used: u64 = world.names("").iter().map(|name| world.disk.settled_length(name)).sum();
+    world.disk.set_capacity(used + (2 << 20));
+    world.crash(Crash::Kill);
+    assert_eq!(world.high_watermark(0), end);
+}
