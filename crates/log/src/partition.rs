@@ -187,21 +187,31 @@ impl Partition {
         lsn: Lsn,
         now: Timestamp,
     ) -> Result<Admission, AdmitError> {
-        let last_offset_delta = u32::try_from(batch.last_offset_delta).unwrap_or(0);
-        if let Some(producer) = batch.producer {
-            match self.producers.check(producer, last_offset_delta)? {
-                Sequencing::Next => {}
-                Sequencing::Duplicate { last_offset, append_time, lsn } => {
-                    let delta = i64::from(last_offset_delta);
-                    let base_offset = Offset(last_offset.get().saturating_sub(delta));
-                    return Ok(Admission::Duplicate { base_offset, append_time, lsn });
-                }
-            }
+        if let Some(duplicate) = self.duplicate(batch)? {
+            return Ok(duplicate);
         }
         if self.admitted_seal.is_some() {
             return Err(AdmitError::Sealed);
         }
+        let last_offset_delta = u32::try_from(batch.last_offset_delta).unwrap_or(0);
         self.admit_new(batch, last_offset_delta, lsn, now)
+    }
+
+    /// Where `batch` stands already, if it is a producer's retry.
+    ///
+    /// # Errors
+    /// As [`Partition::admit`]'s, where its sequence or epoch does not fit.
+    pub fn duplicate(&self, batch: &BatchHeader) -> Result<Option<Admission>, AdmitError> {
+        let Some(producer) = batch.producer else { return Ok(None) };
+        let last_offset_delta = u32::try_from(batch.last_offset_delta).unwrap_or(0);
+        Ok(match self.producers.check(producer, last_offset_delta)? {
+            Sequencing::Next => None,
+            Sequencing::Duplicate { last_offset, append_time, lsn } => {
+                let delta = i64::from(last_offset_delta);
+                let base_offset = Offset(last_offset.get().saturating_sub(delta));
+                Some(Admission::Duplicate { base_offset, append_time, lsn })
+            }
+        })
     }
 
     /// Decides about a batch that goes to other partitions, since this one is

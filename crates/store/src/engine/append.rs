@@ -36,6 +36,14 @@ pub struct Appended {
     pub duplicate: bool,
 }
 
+impl Appended {
+    /// A batch that an earlier append has brought.
+    fn before(base_offset: Offset, append_time: Timestamp, lsn: Lsn) -> Self {
+        let lsn = if canary!(DuplicateAnsweredEarly) { Lsn(0) } else { lsn };
+        Self { base_offset, append_time, lsn, duplicate: true }
+    }
+}
+
 /// Why an append was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
@@ -237,7 +245,11 @@ impl Engine {
         if gathering.ended {
             return Err(TryAppendError::Refused(Ended.into()));
         }
-        self.make_room(gathering, batch.len(), class)?;
+        if let Err(lacks) = self.make_room(gathering, batch.len(), class) {
+            // A retry needs no room, and its producer would take a refusal for
+            // proof that the batch is not there.
+            return stands_already(partition, header).ok_or(lacks);
+        }
         let gather = &mut gathering.gather;
         let append_time = gather.append_time(self.env.wall());
         let mut core = partition.lock();
@@ -260,8 +272,7 @@ impl Engine {
                 (base_offset, leader_epoch, append_time)
             }
             Admission::Duplicate { base_offset, append_time, lsn } => {
-                let lsn = if canary!(DuplicateAnsweredEarly) { Lsn(0) } else { lsn };
-                return Ok(Appended { base_offset, append_time, lsn, duplicate: true });
+                return Ok(Appended::before(base_offset, append_time, lsn));
             }
         };
         if !known {
@@ -383,6 +394,20 @@ impl Engine {
     /// A block to gather into: a free one, or one that leaves the cache.
     pub(super) fn take_block(&self) -> Option<BlockWriter> {
         self.cache.take()
+    }
+}
+
+/// Where a batch stands that is a producer's retry.
+fn stands_already(partition: &Partition, header: &BatchHeader) -> Option<Appended> {
+    let core = partition.lock();
+    if core.deleted {
+        return None;
+    }
+    match core.state.duplicate(header) {
+        Ok(Some(Admission::Duplicate { base_offset, append_time, lsn })) => {
+            Some(Appended::before(base_offset, append_time, lsn))
+        }
+        _ => None,
     }
 }
 

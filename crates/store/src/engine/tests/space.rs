@@ -204,3 +204,21 @@ fn a_start_asks_for_the_least_also_when_the_reserve_is_gone() {
     world.crash(Crash::Kill);
     assert_eq!(world.high_watermark(0), end);
 }
+
+#[test]
+fn a_retry_is_known_on_a_full_disk() {
+    let options =
+        EngineOptions { file_bytes: 1 << 20, reserve_bytes: 4 << 20, ..EngineOptions::default() };
+    let mut world = World::with(options, MemDisk::with_capacity(1, 32 << 20));
+    world.engine.maintain_step();
+    let batch = producer_batch(9, 0, &"x".repeat(100_000));
+    let first = world.append(0, &batch).unwrap();
+    world.commit();
+    fill(&mut world, &text_batch(&"x".repeat(200_000)));
+    fill(&mut world, &text_batch(&"x".repeat(20_000)));
+    let again = append(&world, &batch).unwrap();
+    assert!(again.duplicate);
+    assert_eq!(again.base_offset, first.base_offset);
+    let other = producer_batch(9, 1, &"x".repeat(100_000));
+    assert_eq!(append(&world, &other).unwrap_err(), AppendError::StorageFull);
+}
