@@ -191,6 +191,7 @@ impl Broker {
                 return Ok((Arc::clone(&topic), map));
             }
             tokio::select! {
+                biased;
                 () = resharded => {}
                 () = self.ended() => return Err(AppendError::Ended),
             }

@@ -3,6 +3,7 @@
 mod admin;
 mod consumer;
 mod producer;
+pub(crate) mod streams;
 
 use std::sync::Arc;
 

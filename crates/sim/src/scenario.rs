@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use crate::{
     book::{Book, Counts, Promise, Violation},
-    clients::{self, Client, Consumer, FullRead, Producer},
+    clients::{self, Client, Consumer, FullRead, Producer, streams},
     disk::SimDisk,
     nemesis::Nemesis,
     plan::Plan,
@@ -102,8 +102,10 @@ async fn scenario(mut client: Client, plan: Plan, done: Arc<Mutex<bool>>) {
         other => client.book.violation("no-start", format!("the first start: {other:?}")),
     }
     make_topics(&mut client).await;
+    let told = streams::create(&mut client).await;
     let mut at_work = Crowd::new(client.world.clone());
     employ(&mut client, &plan, &mut at_work);
+    employ_streams(&mut client, &plan, &told, &mut at_work);
     let mut nemesis = Nemesis { client: client.another(), plan: plan.clone() };
     nemesis.run().await;
     client.world.note(format_args!("the faults end"));
@@ -124,7 +126,7 @@ async fn scenario(mut client: Client, plan: Plan, done: Arc<Mutex<bool>>) {
         *done.lock() = true;
         return;
     }
-    judge(&mut client, &mut nemesis).await;
+    judge(&mut client, &mut nemesis, &told).await;
     if plan.promise == Promise::Everything {
         client.book.check_history();
     }
@@ -144,8 +146,9 @@ async fn heal(client: &mut Client, plan: &Plan, nemesis: &mut Nemesis) {
 }
 
 /// Reads everything, before and after further ends of the server.
-async fn judge(client: &mut Client, nemesis: &mut Nemesis) {
+async fn judge(client: &mut Client, nemesis: &mut Nemesis, told: &streams::Told) {
     let before = read_everything(client).await;
+    streams::check(client, told).await;
     for (at, read) in &before {
         client.book.check_all(*at, read.start, &read.found, &read.corrupt);
     }
@@ -175,6 +178,7 @@ async fn judge(client: &mut Client, nemesis: &mut Nemesis) {
             }
         }
         let after = read_everything(client).await;
+        streams::check(client, told).await;
         for (at, before) in &before {
             let Some(after) = after.get(at) else {
                 if client.book.promise() < Promise::NothingWrong {
@@ -281,6 +285,23 @@ fn employ(client: &mut Client, plan: &Plan, crowd: &mut Crowd) {
     let most_ms = plan.between_ms;
     crowd.add("churn", Box::pin(clients::churn(client.another(), "churn", 1, most_ms)));
     crowd.add("cut", Box::pin(clients::cut(client.another(), "cut", 0, most_ms / 2)));
+}
+
+/// Those who write and change the topic that is split and merged.
+fn employ_streams(client: &mut Client, plan: &Plan, told: &streams::Told, crowd: &mut Crowd) {
+    let think_ms = plan.think_ms;
+    for _ in 0..2 {
+        let put = streams::put(client.another(), told.clone(), plan.batches, think_ms);
+        crowd.add("put", Box::pin(put));
+    }
+    for partition in 0..2 {
+        let another = client.another();
+        let produce =
+            streams::produce(another, told.clone(), partition, plan.batches / 2, think_ms);
+        crowd.add("idempotent producer of a stream", Box::pin(produce));
+    }
+    let reshard = streams::reshard(client.another(), told.clone(), plan.between_ms / 2);
+    crowd.add("reshard", Box::pin(reshard));
 }
 
 /// Clients that are at work.
