@@ -184,11 +184,18 @@ impl Wide {
 
     /// Writes it in decimal: every number of ours has four groups.
     fn write(mut self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let last = self.split_group();
-        let third = self.split_group();
-        let second = self.split_group();
-        let first = self.split_group();
-        write!(f, "{first}{second:018}{third:018}{last:018}")
+        // Every record of an answer has one: padding by the formatter was a
+        // twentieth of what puts and reads cost.
+        let mut digits = [b'0'; 4 * GROUP_DIGITS];
+        for place in digits.chunks_exact_mut(GROUP_DIGITS).rev() {
+            let mut buffer = itoa::Buffer::new();
+            let group = buffer.format(self.split_group()).as_bytes();
+            let (_, end) = place.split_at_mut(GROUP_DIGITS.saturating_sub(group.len()));
+            end.copy_from_slice(group);
+        }
+        let from = digits.iter().position(|digit| *digit != b'0').unwrap_or(0);
+        let shown = digits.get(from..).unwrap_or_default();
+        f.write_str(std::str::from_utf8(shown).unwrap_or_default())
     }
 }
 
