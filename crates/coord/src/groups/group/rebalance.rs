@@ -171,9 +171,7 @@ impl Group {
 
     fn session_is_over(&mut self, id: &MemberId, scope: &mut Scope<'_>) {
         if self.remove_pending(id, scope) {
-            if self.state == GroupState::PreparingRebalance && self.has_everyone_joined() {
-                self.complete_join(scope);
-            }
+            self.maybe_complete_join(scope);
         } else if self.members.get(id).is_some_and(|member| !member.is_waiting()) {
             self.fail(id, scope);
             self.member_is_gone(format!("the session of member {id} timed out"), scope);
@@ -186,10 +184,8 @@ impl Group {
             GroupState::Stable | GroupState::CompletingRebalance => {
                 self.prepare_rebalance(reason, scope);
             }
-            GroupState::PreparingRebalance if self.has_everyone_joined() => {
-                self.complete_join(scope);
-            }
-            GroupState::PreparingRebalance | GroupState::Empty | GroupState::Dead => {}
+            GroupState::PreparingRebalance => self.maybe_complete_join(scope),
+            GroupState::Empty | GroupState::Dead => {}
         }
     }
 
