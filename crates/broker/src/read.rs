@@ -1,6 +1,6 @@
 //! Reading records, and finding offsets by time.
 
-use std::sync::Arc;
+use std::{ops::ControlFlow, sync::Arc};
 
 use bytes::Bytes;
 use millrace_log::{
@@ -11,6 +11,11 @@ use millrace_store::engine;
 use millrace_types::{LeaderEpoch, Offset, Timestamp};
 
 use crate::{Broker, DeleteRecordsError, Offsets, Partition, ReadError, validate::DECODED_MAX};
+
+/// Batches that a search by time decodes in vain: their headers tell of a
+/// record that isn't in them, or is deleted. After so many it doesn't look
+/// whether the next one's header is right.
+const SEARCHED_MAX: usize = 64;
 
 /// Records of open transactions: seen or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,17 +92,24 @@ impl Broker {
         time: Timestamp,
         isolation: Isolation,
     ) -> Result<Option<OffsetAndTime>, ReadError> {
-        let Some(from) = self.engine.first_batch_at(&partition.log, time).await? else {
-            return Ok(None);
-        };
-        let offsets = partition.offsets();
-        let end = match isolation {
-            Isolation::ReadUncommitted => offsets.high_watermark,
-            Isolation::ReadCommitted => offsets.last_stable,
-        };
-        let start = from.max(offsets.log_start);
-        let found = self.find_in_batch(partition, start, |record| record >= time).await?;
-        Ok(found.filter(|found| found.offset < end))
+        let mut from = Offset(0);
+        for searched in 0..=SEARCHED_MAX {
+            let Some(batch) = self.engine.first_batch_at(&partition.log, time, from).await? else {
+                return Ok(None);
+            };
+            let offsets = partition.offsets();
+            let end = match isolation {
+                Isolation::ReadUncommitted => offsets.high_watermark,
+                Isolation::ReadCommitted => offsets.last_stable,
+            };
+            let start = batch.max(offsets.log_start);
+            let wanted = |record| record >= time || searched == SEARCHED_MAX;
+            match self.find_in_batch(partition, start, wanted).await? {
+                ControlFlow::Break(found) => return Ok(found.filter(|found| found.offset < end)),
+                ControlFlow::Continue(next) => from = next,
+            }
+        }
+        Ok(None)
     }
 
     /// The record with the largest timestamp, the first of several.
@@ -113,41 +125,41 @@ impl Broker {
             return Ok(None);
         };
         let start = from.max(partition.offsets().log_start);
-        self.find_in_batch(partition, start, |record| record == largest).await
+        let found = self.find_in_batch(partition, start, |record| record == largest).await?;
+        Ok(found.break_value().flatten())
     }
 
     /// The first record of the batch at `from`, at or after it, whose time is
-    /// `wanted`.
+    /// `wanted`; or where the next batch begins, if this one has none.
     async fn find_in_batch(
         &self,
         partition: &Arc<Partition>,
         from: Offset,
         wanted: impl Fn(Timestamp) -> bool,
-    ) -> Result<Option<OffsetAndTime>, ReadError> {
+    ) -> Result<ControlFlow<Option<OffsetAndTime>, Offset>, ReadError> {
         let read = self.engine.read(&partition.log, from, 1, true, false).await?;
         let bytes = read.records.concat();
-        let Ok(header) = BatchHeader::parse(&bytes) else { return Ok(None) };
-        let found = |offset, timestamp| OffsetAndTime {
-            offset,
-            timestamp,
-            leader_epoch: header.leader_epoch,
+        let Ok(header) = BatchHeader::parse(&bytes) else { return Ok(ControlFlow::Break(None)) };
+        let leader_epoch = header.leader_epoch;
+        let found = |offset, timestamp| {
+            ControlFlow::Break(Some(OffsetAndTime { offset, timestamp, leader_epoch }))
         };
         if header.timestamp_type == TimestampType::LogAppendTime {
-            return Ok(Some(found(header.base_offset.max(from), header.max_timestamp)));
+            return Ok(found(header.base_offset.max(from), header.max_timestamp));
         }
         let Ok(body) = records::body(&header, &bytes, DECODED_MAX) else {
             // What its producer compressed wrongly is its readers' trouble, and
             // what is larger is not decoded for this: the batch's first offset
             // is a right place to start from.
-            return Ok(Some(found(header.base_offset.max(from), header.max_timestamp)));
+            return Ok(found(header.base_offset.max(from), header.max_timestamp));
         };
         for record in records::records(&header, &body).map_while(Result::ok) {
             let (offset, timestamp) = (record.offset(&header), record.timestamp(&header));
             if offset >= from && wanted(timestamp) {
-                return Ok(Some(found(offset, timestamp)));
+                return Ok(found(offset, timestamp));
             }
         }
-        Ok(None)
+        Ok(header.next_offset().map_or(ControlFlow::Break(None), ControlFlow::Continue))
     }
 
     /// Deletes the records below `before`, or all if `None`; answers the log

@@ -250,8 +250,8 @@ impl Engine {
         Err(ReadError::Unavailable("its log file has gone; try again".into()))
     }
 
-    /// The first batch whose largest timestamp is `time` or later: its first
-    /// readable offset.
+    /// The first batch, of those that end at `from` or later, whose largest
+    /// timestamp is `time` or later: its first offset.
     ///
     /// # Errors
     /// See [`ReadError`].
@@ -259,10 +259,9 @@ impl Engine {
         self: &Arc<Self>,
         partition: &Arc<Partition>,
         time: Timestamp,
+        from: Offset,
     ) -> Result<Option<Offset>, ReadError> {
-        let found = self
-            .look_up(partition, move |index| index.lookup_time(time, index.log_start()))
-            .await?;
+        let found = self.look_up(partition, move |index| index.lookup_time(time, from)).await?;
         Ok(found.map(|entry| entry.base_offset))
     }
 

@@ -59,3 +59,36 @@ async fn a_time_is_answered_by_the_first_record_from_then_on() {
     assert_eq!(at(&broker, 7, TIME).await, (0, 1, TIME));
     assert_eq!(at(&broker, 7, TIME + 1).await, (0, -1, -1));
 }
+
+/// A batch of one record whose header claims `max`.
+fn claiming(time: i64, max: i64) -> Vec<u8> {
+    let mut batch = batch(&["x"]).to_vec();
+    batch[27..35].copy_from_slice(&time.to_be_bytes());
+    batch[35..43].copy_from_slice(&max.to_be_bytes());
+    let crc = crc32c::crc32c(&batch[21..]);
+    batch[17..21].copy_from_slice(&crc.to_be_bytes());
+    batch
+}
+
+#[tokio::test]
+async fn a_batch_that_claims_a_time_in_vain_does_not_end_the_search() {
+    let broker = Broker::in_memory_with(&[("log.retention.ms", "-1")]);
+    testing::topic(&broker, "t", 1).await;
+    let partition = broker.topic("t").unwrap().partition(PartitionId(0)).unwrap();
+    let options = AppendOptions { compression_max: Compression::Zstd };
+    let append = async |batch: Vec<u8>| {
+        let appended = broker.append(&partition, &batch, &options).await.unwrap();
+        broker.durable(appended.lsn).await.unwrap();
+    };
+    append(claiming(TIME, TIME + 10)).await;
+    assert_eq!(at(&broker, 7, TIME + 5).await, (0, -1, -1));
+    append(claiming(TIME + 5, TIME + 5)).await;
+    assert_eq!(at(&broker, 7, TIME + 5).await, (0, 1, TIME + 5));
+    assert_eq!(at(&broker, 7, TIME + 6).await, (0, -1, -1));
+
+    // Where most of them do, it is not for the search to read the whole log.
+    for _ in 0..70 {
+        append(claiming(TIME, TIME + 10)).await;
+    }
+    assert_eq!(at(&broker, 7, TIME + 6).await, (0, 65, TIME));
+}
