@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 from confluent_kafka import KafkaException
@@ -150,3 +151,31 @@ def test_errors_say_what_to_do(broker):
         bootstrap = "127.0.0.1:1"
 
     assert "is a Kafka server listening there?" in bench(Nobody, exits=1)["said"]
+
+
+KINESIS = ("--protocol", "kinesis", "--rate", 2000, "--record-bytes", 200)
+
+
+def kinesis(broker, *options, **more) -> dict:
+    return bench(SimpleNamespace(bootstrap=broker.http), *KINESIS, *options, *SHORT, **more)
+
+
+@pytest.mark.millrace
+@pytest.mark.parametrize("how", [("--fetch-wait", "20ms"), ("--fan-out",)], ids=["polled", "pushed"])
+def test_kinesis_is_measured_and_verified_too(broker, how):
+    report = kinesis(broker, "--producers", 2, "--readers", 2, *how)
+    (phase,) = report["phases"]
+    assert (phase["name"], report["partitions"]) == ("produce+read", 4)
+    assert phase["latency_ms"]["records"] == 2000, "each record that was due is in the histogram, once"
+    assert phase["end_to_end_ms"]["records"] == 4000, "twice: there are two readers"
+    assert report["verified"]["is_clean"] and report["verified"]["is_complete"], report["verified"]
+    assert report["verified"]["records"] == 2 * 2400, "the warm-up is verified too"
+
+
+@pytest.mark.millrace
+def test_kinesis_readers_may_come_later_and_names_are_given(broker, name):
+    report = kinesis(broker, "--topic", name, "--partitions", 2, "--readers", 1, "--read", "after")
+    assert [phase["name"] for phase in report["phases"]] == ["produce", "read"]
+    assert (report["topic"], report["partitions"], report["verified"]["records"]) == (name, 2, 2400)
+    said = kinesis(broker, "--read", "old", "--topic", name, exits=2)["said"]
+    assert "--read old" in said

@@ -20,6 +20,14 @@ pub enum BenchError {
         /// What the system says.
         why: io::Error,
     },
+    /// The same of an endpoint of Kinesis.
+    #[error("can't talk to {address}: {why}; is a Kinesis endpoint listening there, without TLS?")]
+    Http {
+        /// Whom.
+        address: String,
+        /// What the system says.
+        why: io::Error,
+    },
     /// No common version of an API.
     #[error("{address} serves {api} {served}; this needs a version from {min} to {max}")]
     Version {

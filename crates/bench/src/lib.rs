@@ -1,10 +1,12 @@
-//! An open-loop load generator for any Kafka endpoint: `millrace bench`.
+//! An open-loop load generator for any Kafka or Kinesis endpoint: `millrace
+//! bench`.
 //!
 //! It knows nothing of the server beside it but the format of record batches
 //! (`millrace-log`). `run` drives one run, `compare` two endpoints in turn;
 //! `worker` is one thread of `producer`s or `reader`s over `poller`, `pipe`
 //! and `conn`; `schedule` says when records are due, `batch` makes them,
-//! `verify` judges what was read, `report` tells it.
+//! `verify` judges what was read, `report` tells it. `kinesis` is all of that
+//! for the other protocol.
 //!
 //! Invariants: latency counts from when a record was due, not from when it was
 //! sent; what was acknowledged is looked for by readers; the generator is
@@ -18,6 +20,7 @@ mod control;
 mod cost;
 mod error;
 mod fetch;
+mod kinesis;
 mod meter;
 mod numbers;
 mod options;
@@ -42,7 +45,7 @@ use serde::Serialize;
 
 pub use crate::compare::{Comparison, Figure};
 pub use crate::error::BenchError;
-pub use crate::options::{Acks, BenchArgs, Codec, Rate, Read};
+pub use crate::options::{Acks, BenchArgs, Codec, Protocol, Rate, Read};
 pub use crate::report::{Cost, Latency, Phase, Report, ServerCost, Verified};
 pub use crate::verify::{Depth, Findings};
 
@@ -80,6 +83,18 @@ impl Display for Outcome {
     }
 }
 
+fn run_once(
+    endpoint: &str,
+    options: &BenchArgs,
+    pids: &[u32],
+    stop: &AtomicBool,
+) -> Result<Report, BenchError> {
+    match options.protocol {
+        Protocol::Kafka => run::run(endpoint, options, pids, stop),
+        Protocol::Kinesis => kinesis::run(endpoint, options, pids, stop),
+    }
+}
+
 /// Runs what the options say. Setting `stop` ends it early, with what there is
 /// so far.
 ///
@@ -89,7 +104,7 @@ impl Display for Outcome {
 pub fn run(options: &BenchArgs, stop: &AtomicBool) -> Result<Outcome, BenchError> {
     options.check()?;
     let [a, b] = options.compare.as_slice() else {
-        let report = run::run(&options.bootstrap, options, &options.server_pid, stop)?;
+        let report = run_once(&options.bootstrap, options, &options.server_pid, stop)?;
         return Ok(Outcome::One(Box::new(report)));
     };
     let (mut a_rounds, mut b_rounds) = (Vec::new(), Vec::new());
@@ -97,7 +112,7 @@ pub fn run(options: &BenchArgs, stop: &AtomicBool) -> Result<Outcome, BenchError
         let is_second = compare::is_second(number);
         let (endpoint, place) = if is_second { (b, 1) } else { (a, 0) };
         let pids = options.server_pid.get(place..=place).unwrap_or_default();
-        let report = run::run(endpoint, options, pids, stop)?;
+        let report = run_once(endpoint, options, pids, stop)?;
         if stop.load(Ordering::Relaxed) {
             break; // a round that was cut short says nothing
         }

@@ -19,7 +19,7 @@ const IDEMPOTENT_IN_FLIGHT_MAX: usize = 5;
 /// The longest value, for the sake of memory.
 const RECORD_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Measure any Kafka endpoint: an open-loop load of producers and readers.
+/// Measure any Kafka or Kinesis endpoint: an open-loop load of producers and readers.
 #[derive(Args, Clone, Debug, Serialize)]
 #[command(
     after_long_help = "Sizes take k, M, G (decimal) and Ki, Mi, Gi; durations ms, s, m, h.\n\
@@ -29,6 +29,14 @@ pub struct BenchArgs {
     /// Address of any broker of the cluster
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]
     pub bootstrap: String,
+    /// What is spoken there; for kinesis, topics are streams, partitions shards, a request PutRecords
+    /// of 500 records or --batch-records, and every producer has one on the way
+    #[arg(long, value_enum, default_value_t = Protocol::Kafka)]
+    pub protocol: Protocol,
+    /// With kinesis, readers are consumers that subscribe; else they ask GetRecords, and pause
+    /// for --fetch-wait after an answer without records
+    #[arg(long)]
+    pub fan_out: bool,
     /// Measure two clusters in turn (A B B A ...) and print the ratios of B to A
     #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with = "bootstrap")]
     pub compare: Vec<String>,
@@ -140,6 +148,16 @@ pub struct BenchArgs {
     /// No live line
     #[arg(long)]
     pub quiet: bool,
+}
+
+/// What an endpoint speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// Kafka's.
+    Kafka,
+    /// Amazon Kinesis Data Streams', over HTTP.
+    Kinesis,
 }
 
 /// How fast producers send.

@@ -100,7 +100,7 @@ pub(crate) fn prepare(
     Ok(Prepared { given, control, is_own_topic, producers, starts, targets })
 }
 
-fn random() -> Result<u32, BenchError> {
+pub(crate) fn random() -> Result<u32, BenchError> {
     getrandom::u32().map_err(|error| BenchError::System {
         what: "get random bytes".to_owned(),
         why: std::io::Error::other(error.to_string()),
