@@ -17,7 +17,7 @@
 mod tasks;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     sync::Arc,
 };
 
@@ -389,6 +389,11 @@ impl GroupCoordinator {
     /// The incarnation is over.
     pub fn describe(&self, group: &str) -> Result<Option<DescribedGroup>, Ended> {
         self.read(|groups| groups.describe(group))
+    }
+
+    /// The topics that any group has offsets of.
+    pub(crate) fn topics(&self) -> BTreeSet<TopicId> {
+        self.read(Groups::topics).unwrap_or_default()
     }
 
     /// The number of groups; for a metric.

@@ -222,7 +222,14 @@ async fn open(
     let maintained = Arc::clone(&engine);
     env.blocking(Box::new(move || maintained.run_maintenance()));
     // Their rows are gone, and so are the offsets that groups had committed.
-    let told: Vec<_> = tombstones.into_iter().map(|id| (id, groups.topic_deleted(id))).collect();
+    let told: Vec<_> = tombstones.iter().map(|id| (*id, groups.topic_deleted(*id))).collect();
+    // So was every topic that the catalog does not know, though a disk that
+    // lies may have lost the log's word for it.
+    let known = |id: &TopicId| state.topics.contains_key(id) || tombstones.contains(id);
+    for id in groups.topics().into_iter().filter(|id| !known(id)) {
+        tracing::warn!(topic = %id, "groups had offsets of a topic that is gone: they are deleted");
+        groups.topic_deleted(id).await;
+    }
     let mut deleted = Vec::with_capacity(told.len());
     for (id, groups_know) in told {
         if groups_know.await {

@@ -5,7 +5,7 @@
 //! is lost: expiry waits, and a deletion, which an administrator asked for
 //! after that commit was accepted, covers it.
 
-use std::ops::Bound;
+use std::{collections::BTreeSet, ops::Bound};
 
 use millrace_types::{Timestamp, TopicId, TopicName, TopicPartition, canary};
 
@@ -114,6 +114,13 @@ impl Groups {
     ) -> impl Iterator<Item = (TopicPartition, &CommittedOffset)> {
         let offsets = self.durable.get(group).map(|group| &group.offsets);
         offsets.into_iter().flatten().map(|(partition, committed)| (*partition, committed))
+    }
+
+    /// The topics that any group has offsets of.
+    #[must_use]
+    pub fn topics(&self) -> BTreeSet<TopicId> {
+        let partitions = self.durable.iter().flat_map(|(_, group)| group.offsets.keys());
+        partitions.map(|partition| partition.topic).collect()
     }
 
     /// Deletes offsets that no member uses. The reply comes when that is
