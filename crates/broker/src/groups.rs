@@ -74,6 +74,8 @@ pub struct GroupCoordinator {
     work: Notify,
     /// A deadline came nearer than the one that is kept.
     sooner: Notify,
+    /// What was appended became durable.
+    settled: Notify,
 }
 
 enum Phase {
@@ -144,6 +146,7 @@ impl GroupCoordinator {
             phase: Mutex::new(Phase::Recovering(DurableGroups::default(), None)),
             work: Notify::new(),
             sooner: Notify::new(),
+            settled: Notify::new(),
         })
     }
 
@@ -162,6 +165,7 @@ impl GroupCoordinator {
             Phase::Serving(serving) => {
                 let effects = serving.record_is_durable(self.now());
                 self.carry_out(phase, effects);
+                self.settled.notify_waiters();
             }
             // Nobody can be told of a record that is none; the next
             // incarnation reads it again.

@@ -1,7 +1,7 @@
 //! What goes on beside requests: appending records, keeping deadlines,
 //! expiring offsets. Each task ends with the incarnation.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, pin::pin, sync::Arc};
 
 use millrace_coord::groups::{GroupId, GroupRecord, Now, Refusal};
 
@@ -38,30 +38,37 @@ async fn append_records(groups: Arc<GroupCoordinator>, log: Arc<dyn GroupLog>) {
     // Clients try again and again: only the first refusal is worth a line.
     let mut refused = false;
     loop {
-        match groups.take_queued() {
+        let (count, refusal) = match groups.take_queued() {
             Queued::Nothing => tokio::select! {
                 biased;
                 () = &mut ended => break,
-                () = groups.work.notified() => {}
+                () = groups.work.notified() => continue,
             },
             Queued::TooLarge => {
                 tracing::warn!("records of a group are too large to be stored");
-                groups.refuse(1, Refusal::TooLarge);
+                (1, Refusal::TooLarge)
             }
             Queued::Units(count, records) => match log.append(&records).await {
                 Ok(()) => {
                     if std::mem::take(&mut refused) {
                         tracing::info!("records of groups are stored again");
                     }
+                    continue;
                 }
                 Err(GroupLogError::Refused(refusal)) => {
                     if !std::mem::replace(&mut refused, true) {
                         tracing::warn!(count, ?refusal, "records of groups could not be stored");
                     }
-                    groups.refuse(count, refusal);
+                    (count, refusal)
                 }
                 Err(GroupLogError::Ended) => break,
             },
+        };
+        // What came before is told first: the groups count on the order.
+        tokio::select! {
+            biased;
+            () = &mut ended => break,
+            () = groups.only_newest_left(count) => groups.refuse(count, refusal),
         }
     }
     groups.end();
@@ -158,6 +165,23 @@ impl GroupCoordinator {
             records.extend(encoded);
         }
         if count == 0 { Queued::Nothing } else { Queued::Units(count, records) }
+    }
+
+    /// Resolves when all that was appended is durable but the newest `count`
+    /// units.
+    async fn only_newest_left(&self, count: usize) {
+        loop {
+            let mut settled = pin!(self.settled.notified());
+            settled.as_mut().enable();
+            let left = match &*self.phase.lock() {
+                Phase::Serving(serving) => serving.appended.len(),
+                Phase::Recovering(..) | Phase::Over(_) => 0,
+            };
+            if left <= count {
+                return;
+            }
+            settled.await;
+        }
     }
 
     /// The newest `count` units were not appended.

@@ -250,6 +250,21 @@ fn a_full_disk_is_an_error_that_passes() {
 }
 
 #[test]
+fn a_refusal_is_told_after_what_came_before_it() {
+    let world = World::new();
+    let first = world.commit(5);
+    world.env.run();
+    *world.log.refuses.lock() = Some(Refusal::Unavailable);
+    let mut refused = pin!(world.commit(6));
+    world.env.run();
+    assert!(is_pending(refused.as_mut()), "the first is not durable yet");
+    world.flush();
+    assert_eq!(world.env.block_on(first), Ok(Ok(vec![Ok(())])));
+    assert_eq!(world.env.block_on(refused), Ok(Err(CommitError::CoordinatorNotAvailable)));
+    assert_eq!(world.committed(), Some(Offset(5)));
+}
+
+#[test]
 fn who_tells_of_a_deleted_topic_hears_whether_that_is_durable() {
     let world = World::new();
     let committing = world.commit(5);
@@ -290,6 +305,8 @@ fn records_that_no_append_takes_are_refused_alone() {
     let first = commit(1, "");
     let large = commit(2_000, &"x".repeat(4096));
     let last = commit(1, "");
+    world.flush();
+    // Each is told in its turn, and so the last comes to the log by itself.
     world.flush();
     assert_eq!(world.env.block_on(first), Ok(Ok(vec![Ok(())])));
     assert_eq!(world.env.block_on(large), Ok(Err(CommitError::TooLarge)));
