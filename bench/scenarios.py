@@ -1,4 +1,5 @@
-"""Named figures that Kafka's own tools can't give, measured with `millrace bench`: Kafka and Millrace in turn, warmed, in one table.
+"""Named figures that Kafka's own tools can't give, measured with `millrace bench`: Kafka (or an emulator of Kinesis) and Millrace in turn,
+warmed, in one table.
 
 All servers of a scenario run at once; each round measures every variant on every server, in turn first. CPU, memory and disk are the
 server's alone (/proc), commits come from Millrace's /metrics, system calls from strace in an extra run that is not otherwise counted.
@@ -21,7 +22,7 @@ from pathlib import Path
 
 import disk
 from compare import DURABILITY, SERVERS, cell, machine
-from harness.servers import Millrace, millrace_binary
+from harness.servers import KinesisLocal, Millrace, millrace_binary
 
 BATCH_16K = ("--batch-bytes", "16384")
 #: What every run has unless its variant says otherwise.
@@ -35,6 +36,8 @@ class Scenario:
     about: str
     variants: dict[str, tuple]
     servers: tuple[str, ...] = ("kafka", "millrace-os", "kafka-sync", "millrace")
+    #: What `millrace bench` speaks.
+    protocol: str = "kafka"
     columns: tuple[str, ...] = ("mb_in", "cpu_in", "p99", "rss", "disk", "commits", "calls")
     seconds: int = 10
     #: Bytes to write before into a topic that the variants then use as {old}.
@@ -114,6 +117,24 @@ SCENARIOS = {
         old_bytes=1_500_000_000,
         between=("p99", "with a cold reader against without: p99"),
     ),
+    "kinesis": Scenario(
+        "PutRecords of 500 x 1 KB into 4 shards from 4 connections, as much as goes, and what was written read by GetRecords",
+        {"put": ("--producers", 4), "put and read": ("--producers", 4, "--readers", 1, "--fetch-wait", "200ms")},
+        servers=("kinesis-local", "millrace"),
+        columns=("records", "mb_in", "mb_out", "cpu_in", "p50", "p99", "rss", "disk"),
+        seconds=20,
+        protocol="kinesis",
+    ),
+    "kinesis-push": Scenario(
+        "1,000 records/s of 1 KB pushed to readers by SubscribeToShard: from a record's being due to each reader",
+        {
+            "1 consumer": ("--rate", 1000, "--readers", 1, "--fan-out"),
+            "20 consumers": ("--rate", 1000, "--readers", 20, "--fan-out"),
+        },
+        servers=("millrace",),
+        columns=("mb_in", "mb_out", "p50", "p99", "p50_e2e", "p99_e2e", "cpu_out", "rss"),
+        protocol="kinesis",
+    ),
     "memory": Scenario(
         "1,000 producers of 20 partitions each, 10,000 partitions, 5 MB/s: anonymous memory",
         {"": (*BATCH_16K, "--producers", 1000, "--partitions", 10_000, "--partitions-per-producer", 20, "--rate", "5MB", "--in-flight", 1)},
@@ -171,6 +192,7 @@ COLUMNS = {
     "p99": ("p99, ms", 2, _of("latency_ms", "p99")),
     "p999": ("p99.9, ms", 2, _of("latency_ms", "p999")),
     "max": ("max, ms", 1, _of("latency_ms", "max")),
+    "p50_e2e": ("p50 to readers, ms", 2, _of("end_to_end_ms", "p50")),
     "p99_e2e": ("p99 to readers, ms", 2, _of("end_to_end_ms", "p99")),
     "rss": ("peak anon., MB", 0, lambda run: run.phase()["server"]["anonymous_peak_bytes"] / 1e6),
     "disk": ("written/byte", 2, _of("server", "disk_bytes_per_byte_in")),
@@ -185,7 +207,7 @@ def arguments() -> argparse.Namespace:
         prog="bench/run", description=f"{__doc__}\nscenarios:\n{scenarios}", formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("scenario", choices=SCENARIOS, metavar="NAME", help="one of the above")
-    parser.add_argument("--servers", help="which of kafka, millrace-os, kafka-sync, millrace (default: the scenario's)")
+    parser.add_argument("--servers", help="which of kafka, millrace-os, kafka-sync, millrace, kinesis-local (default: the scenario's)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds that are measured (default: 3)")
     parser.add_argument("--warm", type=int, default=2, help="rounds before them that are not (default: 2)")
     parser.add_argument("--seconds", type=float, help="length of a measurement (default: the scenario's)")
@@ -209,7 +231,8 @@ def metrics(server) -> dict[str, float]:
 
 def generate(server, *options) -> dict:
     """Runs the generator to its end; what it printed."""
-    command = [millrace_binary(), "bench", "--bootstrap", server.bootstrap, "--server-pid", server.process.pid, *COMMON, *options]
+    bootstrap = server.http if "kinesis" in options else server.bootstrap
+    command = [millrace_binary(), "bench", "--bootstrap", bootstrap, "--server-pid", server.process.pid, *COMMON, *options]
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if done.returncode != 0:
         raise SystemExit(f"{' '.join(map(str, command))} exited {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
@@ -274,7 +297,7 @@ class Session:
     def options(self, name: str, variant: str, seconds: float) -> tuple:
         values = {**self.values, "old": self.old.get(name, "")}
         words = [str(word).format(**values) for word in self.scenario.variants[variant]]
-        return (*words, "--duration", f"{seconds}s", *self.extra)
+        return ("--protocol", self.scenario.protocol, *words, "--duration", f"{seconds}s", *self.extra)
 
     def rounds(self) -> list[Run]:
         runs = []
@@ -326,7 +349,7 @@ def table(scenario: Scenario, names: list[str], runs: list[Run]) -> str:
             cells = (cell(values[c], COLUMNS[c][1]) if values[c] else "-" for c in columns)
             lines.append(f"| {name}{' ' if variant else ''}{variant} | " + " | ".join(cells) + " |")
         for durability in DURABILITY:
-            of = [n for n in names if SERVERS[n][0] == durability]
+            of = [n for n in names if n in SERVERS and SERVERS[n][0] == durability]
             if len(of) == 2:
                 kafka, ours = (series[n, variant] for n in of)
                 lines.append(f"| {of[1]} / {of[0]} | " + " | ".join(_ratio(ours[c], kafka[c]) for c in columns) + " |")
@@ -346,7 +369,7 @@ def start(name: str, home: Path, sets: list[str]):
     if name.startswith("millrace"):
         settings = dict(pair.split("=", 1) for pair in sets)
         return Millrace(home, **({"flush": "os"} if SERVERS[name][0] == "os" else {}), **settings)
-    return SERVERS[name][1](home)
+    return KinesisLocal(home) if name == "kinesis-local" else SERVERS[name][1](home)
 
 
 def main() -> int:

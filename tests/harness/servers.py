@@ -170,6 +170,41 @@ class ApacheKafka:
     log_tail = Millrace.log_tail
 
 
+class KinesisLocal:
+    """kinesis-local, an emulator of Kinesis in memory, from the npm packages of tests/aws/node: to measure beside."""
+
+    name = "kinesis-local"
+
+    def __init__(self, home: Path):
+        self.home = home
+        port = free_port()
+        self.http = f"127.0.0.1:{port}"
+        self.environment = {
+            **os.environ, "KINESIS_MOCK_PLAIN_PORT": str(port), "KINESIS_MOCK_TLS_PORT": str(free_port()), "LOG_LEVEL": "ERROR",
+            "SHARD_LIMIT": "1000",
+        }  # fmt: skip
+        self.process: Process | None = None
+        home.mkdir(parents=True, exist_ok=True)
+
+    def start(self) -> "KinesisLocal":
+        package = TOOLS / "aws-node/node_modules/kinesis-local"
+        self.process = process = Process(["node", "main.js"], self.home / "server.log", cwd=package, env=self.environment)
+        until(lambda: self._serves(process), "kinesis-local serves", 60)
+        return self
+
+    def _serves(self, process: Process) -> bool:
+        assert process.alive(), f"kinesis-local ended with {process.child.returncode}:\n{self.log_tail()}"
+        host, port = self.http.split(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+    stop = Millrace.stop
+    log_tail = Millrace.log_tail
+
+
 class External:
     """A broker that somebody else runs: it can be used, not stopped."""
 
