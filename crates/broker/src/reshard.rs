@@ -291,9 +291,14 @@ fn completed(
 /// corruption took the seal.
 pub(crate) fn seal_by_map(topic: &Topic) {
     let Some(map) = topic.kept_ranges() else { return };
-    for (id, of) in map.iter().filter(|(_, of)| of.state != RangeState::Open) {
+    for (id, of) in map.iter() {
         let Some(partition) = topic.partition(id) else { continue };
-        if partition.log.sealed().is_none() {
+        let (is_open, sealed) = (of.state == RangeState::Open, partition.log.sealed());
+        if is_open && sealed.is_some() {
+            tracing::error!(partition = %partition.id(), ?sealed,
+                "the log has sealed a partition of which the catalog says that it is open, as one \
+                 does that was restored from an old backup: it takes no records");
+        } else if !is_open && sealed.is_none() {
             tracing::warn!(partition = %partition.id(), state = ?of.state,
                 "the log lost the seal of a partition; the catalog has it");
             partition.log.presume_sealed();

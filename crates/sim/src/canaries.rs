@@ -42,6 +42,7 @@ pub const fn checks(canary: Canary) -> &'static [&'static str] {
         Canary::RewriteDropsExtent => &["gap", "lost-write"],
         Canary::ReadBeforeDurable => &["lost-write", "end-went-back", "inconsistent-offset"],
         Canary::DeletedOffsetsStay => &["reappeared-commit"],
+        Canary::RerouteForgotten => &["reshard", "refused-write"],
     }
 }
 

@@ -44,11 +44,13 @@ pub enum Canary {
     ReadBeforeDurable,
     /// Groups keep the offsets of deleted topics.
     DeletedOffsetsStay,
+    /// A sealed partition remembers nothing of the batches that go elsewhere.
+    RerouteForgotten,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::AckBeforeDurable,
         Self::NoFsync,
         Self::UnseededChecksum,
@@ -66,6 +68,7 @@ impl Canary {
         Self::CommitAckedEarly,
         Self::ReadBeforeDurable,
         Self::DeletedOffsetsStay,
+        Self::RerouteForgotten,
     ];
 }
 

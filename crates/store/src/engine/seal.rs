@@ -14,7 +14,7 @@ use millrace_log::{
     frame::ExtentKind,
     partition::{Admission, AdmitError},
 };
-use millrace_types::{Lsn, Offset, Timestamp};
+use millrace_types::{Lsn, Offset, Timestamp, canary};
 
 use super::{
     Appends, Class, Ended, Engine, Gathering, Partition,
@@ -158,7 +158,7 @@ impl Engine {
         if core.deleted {
             return Err(AppendError::Deleted);
         }
-        let Some(producer) = header.producer else {
+        let Some(producer) = header.producer.filter(|_| !canary!(RerouteForgotten)) else {
             let (base_offset, leader_epoch) = (core.state.next_offset(), core.state.leader_epoch());
             return Ok(Admission::Append { base_offset, leader_epoch, append_time: now });
         };
