@@ -1,8 +1,6 @@
 //! What groups refuse, and why: one enum per family of operations, one variant
 //! per error code of the Kafka protocol.
 
-use millrace_types::ErrorKind;
-
 /// Why records were not appended. Said by the caller to
 /// [`Groups::refused`](super::Groups::refused).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,53 +159,6 @@ impl From<Refusal> for DeleteError {
         match refusal {
             Refusal::Unavailable => Self::CoordinatorNotAvailable,
             Refusal::TooLarge => Self::TooLarge,
-        }
-    }
-}
-
-impl MembershipError {
-    /// What the caller can do about it.
-    #[must_use]
-    pub const fn kind(self) -> ErrorKind {
-        match self {
-            Self::InvalidGroupId
-            | Self::InvalidSessionTimeout
-            | Self::InconsistentGroupProtocol
-            | Self::TooLarge => ErrorKind::Invalid,
-            Self::MemberIdRequired | Self::IllegalGeneration | Self::RebalanceInProgress => {
-                ErrorKind::Conflict
-            }
-            Self::GroupMaxSizeReached => ErrorKind::Throttled,
-            Self::UnknownMemberId => ErrorKind::NotFound,
-            Self::FencedInstanceId => ErrorKind::Fenced,
-            Self::CoordinatorNotAvailable => ErrorKind::Unavailable,
-        }
-    }
-}
-
-impl CommitError {
-    /// What the caller can do about it.
-    #[must_use]
-    pub const fn kind(self) -> ErrorKind {
-        match self {
-            Self::GroupIdNotFound | Self::UnknownMemberId => ErrorKind::NotFound,
-            Self::FencedInstanceId => ErrorKind::Fenced,
-            Self::IllegalGeneration | Self::RebalanceInProgress => ErrorKind::Conflict,
-            Self::CoordinatorNotAvailable => ErrorKind::Unavailable,
-            Self::TooLarge => ErrorKind::Invalid,
-        }
-    }
-}
-
-impl DeleteError {
-    /// What the caller can do about it.
-    #[must_use]
-    pub const fn kind(self) -> ErrorKind {
-        match self {
-            Self::InvalidGroupId | Self::TooLarge => ErrorKind::Invalid,
-            Self::GroupIdNotFound => ErrorKind::NotFound,
-            Self::NonEmptyGroup => ErrorKind::Conflict,
-            Self::CoordinatorNotAvailable => ErrorKind::Unavailable,
         }
     }
 }

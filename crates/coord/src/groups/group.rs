@@ -53,9 +53,6 @@ pub enum GroupState {
     CompletingRebalance,
     /// Every member has its assignment.
     Stable,
-    /// There is no such group. (Kafka's word in answers; no group is in this
-    /// state.)
-    Dead,
 }
 
 impl GroupState {
@@ -67,7 +64,6 @@ impl GroupState {
             Self::PreparingRebalance => "PreparingRebalance",
             Self::CompletingRebalance => "CompletingRebalance",
             Self::Stable => "Stable",
-            Self::Dead => "Dead",
         }
     }
 }
@@ -159,7 +155,7 @@ impl Group {
             id,
             birth,
             state: GroupState::Empty,
-            previous: GroupState::Dead,
+            previous: GroupState::Empty,
             state_since: since,
             generation: 0,
             protocol_type: None,
@@ -319,7 +315,6 @@ impl Group {
             PreparingRebalance => matches!(self.state, Empty | CompletingRebalance | Stable),
             CompletingRebalance | Empty => self.state == PreparingRebalance,
             Stable => self.state == CompletingRebalance,
-            GroupState::Dead => false,
         };
         assert!(allowed, "group {} can't go from {} to {state}", self.id, self.state);
         self.previous = self.state;

@@ -1,6 +1,6 @@
 //! DescribeGroups (15): groups with their members and assignments.
 
-use millrace_broker::groups::{DescribedGroup as Group, DescribedMember, GroupState};
+use millrace_broker::groups::{DescribedGroup as Group, DescribedMember};
 
 use crate::api::Refusal;
 use crate::codec::describe_groups_request::DescribeGroupsRequestData;
@@ -15,6 +15,8 @@ use crate::operations;
 const OPERATIONS: i16 = 3;
 /// First version in which a group that is not there is an error (KIP-1043).
 const NOT_FOUND: i16 = 6;
+/// What Kafka calls the state of a group that is not there.
+const DEAD: &str = "Dead";
 
 /// Describes each group that is asked for.
 pub(super) fn handle(
@@ -55,7 +57,7 @@ fn member(member: DescribedMember) -> DescribedGroupMember {
 }
 
 fn missing(id: &KafkaString, version: i16) -> DescribedGroup {
-    let answer = DescribedGroup::default().with_group_state(wire_str(GroupState::Dead.as_str()));
+    let answer = DescribedGroup::default().with_group_state(wire_str(DEAD));
     if version < NOT_FOUND {
         return answer;
     }

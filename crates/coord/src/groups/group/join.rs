@@ -35,7 +35,7 @@ impl Group {
     /// Whether `group.max.size` leaves a place for the member.
     fn has_room_for(&self, member: &MemberId, size_max: usize) -> bool {
         match self.state {
-            GroupState::Empty | GroupState::Dead => true,
+            GroupState::Empty => true,
             // Members that wait already keep their place. Those that wait are
             // counted, not all members: where the limit was lowered, the last
             // ones to join again lose theirs.
@@ -131,7 +131,7 @@ impl Group {
             // The leader joins again when something else than members changed,
             // such as the number of partitions.
             GroupState::CompletingRebalance | GroupState::Stable => "rejoining leader",
-            GroupState::Empty | GroupState::Dead => {
+            GroupState::Empty => {
                 return scope.refuse_join(token, id.clone(), MembershipError::UnknownMemberId);
             }
         };
@@ -187,7 +187,7 @@ impl Group {
                 self.prepare_rebalance(reason(&why, request), scope);
             }
             GroupState::PreparingRebalance => self.maybe_complete_join(scope),
-            GroupState::Empty | GroupState::Dead => {}
+            GroupState::Empty => {}
         }
     }
 
@@ -255,12 +255,14 @@ const REASON_MAX: usize = 255;
 
 /// Our reason for a rebalance, and the client's.
 fn reason(ours: &str, request: &JoinRequest) -> String {
-    let theirs = request.reason.as_deref().filter(|reason| !reason.is_empty());
-    match theirs {
-        Some(theirs) => {
-            let theirs: String = theirs.chars().take(REASON_MAX).collect();
-            format!("{ours}; client reason: {theirs}")
-        }
+    match repeated(request.reason.as_deref()) {
+        Some(theirs) => format!("{ours}; client reason: {theirs}"),
         None => ours.to_owned(),
     }
+}
+
+/// As much of a client's reason as is repeated, if it gave one.
+pub(super) fn repeated(reason: Option<&str>) -> Option<String> {
+    let reason = reason.filter(|reason| !reason.is_empty())?;
+    Some(reason.chars().take(REASON_MAX).collect())
 }

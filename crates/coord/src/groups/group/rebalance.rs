@@ -185,7 +185,7 @@ impl Group {
                 self.prepare_rebalance(reason, scope);
             }
             GroupState::PreparingRebalance => self.maybe_complete_join(scope),
-            GroupState::Empty | GroupState::Dead => {}
+            GroupState::Empty => {}
         }
     }
 

@@ -13,6 +13,7 @@ use super::{
         request::{CommitRequest, HeartbeatRequest, LeavingMember, SyncRequest},
     },
     Group, GroupState, Scope,
+    join::repeated,
 };
 
 impl Group {
@@ -27,7 +28,7 @@ impl Group {
                 let synced = self.synced(&request.member);
                 scope.effects.reply(token, Reply::Sync(Ok(synced)));
             }
-            GroupState::PreparingRebalance | GroupState::Empty | GroupState::Dead => {
+            GroupState::PreparingRebalance | GroupState::Empty => {
                 scope.refuse_sync(token, MembershipError::RebalanceInProgress);
             }
         }
@@ -166,7 +167,7 @@ impl Group {
             return Err(MembershipError::IllegalGeneration);
         }
         match self.state {
-            GroupState::Empty | GroupState::Dead => Err(MembershipError::UnknownMemberId),
+            GroupState::Empty => Err(MembershipError::UnknownMemberId),
             GroupState::PreparingRebalance => {
                 self.renew_session(&request.member, scope);
                 Err(MembershipError::RebalanceInProgress)
@@ -190,7 +191,7 @@ impl Group {
                     self.prepare_rebalance(reason, scope);
                 }
                 GroupState::PreparingRebalance => self.maybe_complete_join(scope),
-                GroupState::Empty | GroupState::Dead => {}
+                GroupState::Empty => {}
             }
         }
         results
@@ -242,16 +243,13 @@ impl Group {
                 self.renew_session(&request.member, scope);
                 Ok(())
             }
-            GroupState::Empty | GroupState::Dead => Ok(()),
+            GroupState::Empty => Ok(()),
         }
     }
 }
 
 /// Most names of members in one reason.
 const NAMES_MAX: usize = 10;
-
-/// Longest reason of a client's that is repeated, in characters.
-const REASON_MAX: usize = 255;
 
 /// Who left, in words; `None` if nobody did.
 fn reason(members: &[LeavingMember], results: &[Result<(), MembershipError>]) -> Option<String> {
@@ -260,9 +258,8 @@ fn reason(members: &[LeavingMember], results: &[Result<(), MembershipError>]) ->
             Some(instance) if member.member.is_empty() => instance.as_str(),
             _ => member.member.as_str(),
         };
-        let why = member.reason.as_deref().filter(|reason| !reason.is_empty());
-        result.is_ok().then(|| match why {
-            Some(why) => format!("{name} ({})", why.chars().take(REASON_MAX).collect::<String>()),
+        result.is_ok().then(|| match repeated(member.reason.as_deref()) {
+            Some(why) => format!("{name} ({why})"),
             None => name.to_owned(),
         })
     };
