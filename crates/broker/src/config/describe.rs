@@ -32,14 +32,6 @@ pub struct ConfigEntry {
     pub synonyms: Vec<Synonym>,
 }
 
-impl ConfigEntry {
-    /// Whether nobody set the value.
-    #[must_use]
-    pub fn is_default(&self) -> bool {
-        self.source == Source::Default
-    }
-}
-
 /// One of the values that an entry's value was chosen from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Synonym {

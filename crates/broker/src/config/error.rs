@@ -1,7 +1,5 @@
 //! Why a setting or a change of settings was refused.
 
-use millrace_types::ErrorKind;
-
 /// Which set of names a setting belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scope {
@@ -119,12 +117,6 @@ pub enum ConfigError {
 impl ConfigError {
     pub(super) fn value(name: &str, value: &str, reason: impl Into<String>) -> Self {
         Self::Value { name: name.into(), value: value.into(), reason: reason.into() }
-    }
-
-    /// Always [`ErrorKind::Invalid`]: the request is wrong and stays wrong.
-    #[must_use]
-    pub const fn kind(&self) -> ErrorKind {
-        ErrorKind::Invalid
     }
 }
 

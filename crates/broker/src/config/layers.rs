@@ -163,12 +163,6 @@ impl Layers {
         &self.for_all
     }
 
-    /// The settings that are in effect for this broker by a change.
-    #[must_use]
-    pub const fn for_this(&self) -> &Overrides {
-        &self.for_this
-    }
-
     /// Where `name` is set, the strongest first, with the text.
     pub(super) fn set(&self, name: &str) -> Vec<(Source, &str)> {
         let layers = [

@@ -62,10 +62,6 @@ pub struct TopicConfig {
     pub timestamp_before_max_ms: u64,
     /// `message.timestamp.after.max.ms`
     pub timestamp_after_max_ms: u64,
-    /// `min.insync.replicas`: shown, without meaning.
-    pub min_insync_replicas: u32,
-    /// `delete.retention.ms`: for compaction to come.
-    pub delete_retention_ms: u64,
     /// `min.compaction.lag.ms`: for compaction to come.
     pub compaction_lag_min_ms: u64,
     /// `max.compaction.lag.ms`: for compaction to come.
@@ -166,8 +162,6 @@ impl TopicConfig {
             },
             timestamp_before_max_ms: unsigned("message.timestamp.before.max.ms"),
             timestamp_after_max_ms: unsigned("message.timestamp.after.max.ms"),
-            min_insync_replicas: u32::try_from(number("min.insync.replicas")).unwrap_or(1),
-            delete_retention_ms: unsigned("delete.retention.ms"),
             compaction_lag_min_ms: unsigned("min.compaction.lag.ms"),
             compaction_lag_max_ms: unsigned("max.compaction.lag.ms"),
         }
