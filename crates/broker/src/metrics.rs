@@ -48,7 +48,7 @@ metrics! {
     requests: counters -> Family<Request, Counter> = "millrace_front_requests_total",
         "Requests answered, by front, API, version and error name (none for success).";
     request_latency: histograms -> Family<Api, Histogram> = "millrace_front_request_duration_seconds",
-        "Time from a request read whole to its response handed to the socket, by front and API.";
+        "Time from a request begun to its response queued for the socket, by front and API.";
     request_errors: counters -> Family<Reason, Counter> = "millrace_front_refused_total",
         "Connections or requests refused before they reached a handler, by reason.";
     connections: gauges -> Family<Front, Gauge> = "millrace_front_connections",

@@ -1,8 +1,10 @@
 //! The pool that accounts for the memory of requests, over all connections.
 //!
-//! Invariant: no connection gives memory to a request before it holds a permit
-//! for what the request may take at worst; who finds the pool empty waits, in
-//! the order of asking. Called by the connection's receiver.
+//! Invariant: but for a small buffer, no connection gives memory to a request
+//! before it holds a permit for what the request may take at worst, which it
+//! holds as long as anything of the request is kept; who finds a part of the
+//! pool empty waits, in the order of asking. Called by the connection's
+//! receiver.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -4,8 +4,9 @@
 //! Invariant: the whole request is parsed before its first batch is appended;
 //! batches are appended in the request's order, in the part of the handler that
 //! runs in order; the response leaves after all of them are durable. The
-//! request is read and the response written by hand: nothing is allocated per
-//! partition, and a request of a million empty partitions costs its own bytes.
+//! request is read and the response written by hand, so that a request of many
+//! empty partitions costs its own bytes and those of its response; one of more
+//! than [`ITEMS_MAX`] is refused.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use millrace_broker::{AppendError, AppendOptions, Appended, Appends, Broker, Compression, Topic};
