@@ -186,7 +186,7 @@ LIMIT = 320 << 20
 @pytest.mark.parametrize("topics", [200, pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
 def test_topics_come_and_go_and_leave_nothing(start_millrace, admin_of, name, topics):
     """Each gets a batch of 200 KB. At the end files, memory and catalog are as small as after the first of them."""
-    server = start_millrace(log_file_bytes=16 << 20, reserve_bytes=1 << 20, cache_bytes=8 << 20)
+    server = start_millrace(log_file_bytes=16 << 20, reserve_bytes=4 << 20, cache_bytes=8 << 20)
     client = admin_of(server.bootstrap).client
     value = bytes(200_000)
     record = b"\x00\x00\x00\x01" + varint(len(value)) + value + b"\x00"
