@@ -106,7 +106,11 @@ impl Broker {
         let mut page = Page { read: RecordsRead { next: from, ..RecordsRead::default() }, limit };
         loop {
             let bytes_max = page.limit.bytes_max.min(READ_BYTES);
-            let read = self.engine.read_timed(&partition.log, page.read.next, bytes_max).await?;
+            // Beyond the first, nothing is waited for: it may be this page that
+            // holds the memory.
+            let is_first = page.read.records.is_empty();
+            let next = page.read.next;
+            let read = self.engine.read_timed(&partition.log, next, bytes_max, is_first).await?;
             self.metrics.bytes_out.add(read.bytes as u64);
             self.metrics.batches_out.add(read.batches as u64);
             page.read.offsets = read.offsets;

@@ -59,6 +59,13 @@ pub struct Read {
     pub append_times: Vec<Timestamp>,
 }
 
+impl Read {
+    /// No batches, and where the partition begins and ends.
+    fn nothing(partition: &Partition) -> Self {
+        Self { offsets: partition.offsets(), ..Self::default() }
+    }
+}
+
 /// Why nothing was read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
@@ -161,7 +168,8 @@ impl Engine {
     }
 
     /// Reads as [`Self::read`], the first batch in any case and to the last
-    /// stable offset, and tells when each batch was appended.
+    /// stable offset, and tells when each batch was appended. Unless it is
+    /// `patient`, it waits for no memory, and brings nothing where that lacks.
     ///
     /// # Errors
     /// See [`ReadError`].
@@ -170,9 +178,16 @@ impl Engine {
         partition: &Arc<Partition>,
         from: Offset,
         bytes_max: usize,
+        patient: bool,
     ) -> Result<Read, ReadError> {
         let wanted = Wanted { from, bytes_max, at_least_one: true, committed: true, timed: true };
-        self.read_wanted(partition, wanted).await
+        if patient {
+            return self.read_wanted(partition, wanted).await;
+        }
+        match self.try_read(partition, wanted).await {
+            Err(ReadError::NoMemory) => Ok(Read::nothing(partition)),
+            done => done,
+        }
     }
 
     async fn read_wanted(
@@ -185,9 +200,7 @@ impl Engine {
                 self.read_patiently(partition, wanted).await
             }
             // Others of the same request have something already.
-            Err(ReadError::NoMemory) => {
-                Ok(Read { offsets: partition.offsets(), ..Read::default() })
-            }
+            Err(ReadError::NoMemory) => Ok(Read::nothing(partition)),
             done => done,
         }
     }
