@@ -4,7 +4,6 @@ what the operating system had cached of the log dropped. The load is idempotent 
 import argparse
 import os
 import signal
-import socket
 import statistics
 import struct
 import subprocess
@@ -15,80 +14,34 @@ import uuid
 from pathlib import Path
 
 from compare import machine
+from harness import raw
 from harness.servers import Millrace, free_port, millrace_binary
 
-PRODUCE, CREATE_TOPICS = (0, 3), (19, 2)
+CREATE_TOPICS = 19
 TOPIC = "first-ack"
 FILL = ("--producers", 1000, "--partitions-per-producer", 20, "--batch-bytes", 16384, "--in-flight", 1, "--quiet", "--warm-up", "0s")
 
 
-def _crc32c(data: bytes) -> int:
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
-    return crc ^ 0xFFFFFFFF
-
-
-def _text(value: str) -> bytes:
-    return struct.pack(">h", len(value)) + value.encode()
-
-
-def _batch() -> bytes:
-    """One record with the value "first"."""
-    record = b"\0\0\0\x01\x0afirst\0"
-    now = int(time.time() * 1000)
-    body = struct.pack(">hiqqqhii", 0, 0, now, now, -1, -1, -1, 1) + bytes([len(record) * 2]) + record
-    return struct.pack(">qiibI", 0, len(body) + 9, -1, 2, _crc32c(body)) + body
-
-
-class Raw:
-    """One connection that speaks just enough of the Kafka protocol."""
-
-    def __init__(self, port: int):
-        self.socket = socket.create_connection(("127.0.0.1", port))
-        self.socket.settimeout(60)
-
-    def call(self, api: tuple[int, int], body: bytes) -> bytes:
-        request = struct.pack(">hhi", *api, 7) + _text("raw") + body
-        self.socket.sendall(struct.pack(">i", len(request)) + request)
-        return self._read(struct.unpack(">i", self._read(4))[0])[4:]
-
-    def _read(self, count: int) -> bytes:
-        data = b""
-        while len(data) < count:
-            some = self.socket.recv(count - len(data))
-            if not some:
-                raise ConnectionResetError("closed")
-            data += some
-        return data
-
-    def create(self):
-        topic = _text(TOPIC) + struct.pack(">ihii", 1, 1, 0, 0)
-        self.call(CREATE_TOPICS, struct.pack(">i", 1) + topic + struct.pack(">i?", 30_000, False))
-
-    def produce(self) -> int:
-        """The error code of one record's append with acks=all."""
-        batch = _batch()
-        topic = _text(TOPIC) + struct.pack(">iii", 1, 0, len(batch)) + batch
-        answer = self.call(PRODUCE, struct.pack(">hhii", -1, -1, 30_000, 1) + topic)
-        return struct.unpack_from(">h", answer, 4 + 2 + len(TOPIC) + 4 + 4)[0]
+def create_topic(server: Millrace):
+    name = TOPIC.encode()
+    topic = struct.pack(">ih", 1, len(name)) + name + struct.pack(">ihii", 1, 1, 0, 0)
+    with raw.connect(server) as s:
+        s.sendall(raw.framed(raw.header(CREATE_TOPICS, 2) + topic + struct.pack(">i?", 30_000, False)))
+        raw.answer(s)
 
 
 def first_ack(server: Millrace, create: bool) -> float:
     """Starts it; milliseconds from exec until a record is acknowledged."""
-    port = int(server.bootstrap.rsplit(":", 1)[1])
+    batch = raw.batch()
     started = time.monotonic()
     process = server.spawn()
     while process.alive():
         try:
-            raw = Raw(port)
             if create:
-                raw.create()
-            if raw.produce() == 0:
+                create_topic(server)
+            if raw.produced(server, TOPIC, batch) == 0:
                 return (time.monotonic() - started) * 1000
-        except (ConnectionError, BrokenPipeError):
+        except (ConnectionError, struct.error):  # it does not listen yet, or closed what it had taken
             continue
     raise SystemExit(f"the server ended:\n{server.log_tail()}")
 
@@ -137,7 +90,7 @@ def main() -> int:
                 print(said, file=sys.stderr)
                 if filling.returncode != 0:
                     return 1
-            Raw(int(server.bootstrap.rsplit(":", 1)[1])).create()
+            create_topic(server)
             for _ in range(options.rounds):
                 loading = load(server, topic, options.partitions, "--rate", "20MB", "--duration", f"{options.under_load + 60}s")
                 try:
