@@ -368,8 +368,8 @@ impl Engine {
                 .is_some_and(|next| gather.first_end(len) + INTERNAL_BYTES <= next.reserved())
     }
 
-    /// Asks for `bytes` of `file`, the present one. Clients are refused at once on a full disk; the server's
-    /// own records may use the reserve.
+    /// Asks for `bytes` of `file`, the present one. Clients are refused at once
+    /// on a full disk; the server's own records may use the reserve.
     pub(super) fn wait_for_space(&self, file: FileId, bytes: u64, class: Class) -> TryAppendError {
         let internal = class == Class::Internal;
         self.ask_to_grow(file, bytes, internal);
