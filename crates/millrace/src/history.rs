@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufReader, Write};
 use std::path::PathBuf;
+use std::process::ExitCode;
 
+use millrace_cli::Failure;
 use millrace_history::{Checker, EventNo, Malformed, Merge, Options, Place, ReadError, Report};
 use serde::Serialize;
 
@@ -53,12 +55,27 @@ struct Json<'a> {
     cut_lines: u64,
 }
 
-/// Checks the files and prints what was found. Returns whether that is
-/// nothing.
+/// Files that are no history are a usage; that nobody reads is none of it.
+impl From<HistoryError> for Failure {
+    fn from(error: HistoryError) -> Self {
+        match error {
+            HistoryError::Output(error) => error.into(),
+            error => Self::Usage(error.to_string()),
+        }
+    }
+}
+
+/// Checks the files and prints what was found. Exit code 0 if that is nothing.
 ///
 /// # Errors
 /// What makes the files no history.
-pub(crate) fn check(args: &HistoryCheckArgs) -> Result<bool, HistoryError> {
+pub(crate) fn check(args: &HistoryCheckArgs) -> Result<ExitCode, Failure> {
+    let clean = print(args)?;
+    Ok(ExitCode::from(u8::from(!clean)))
+}
+
+/// Prints what was found; whether that is nothing.
+fn print(args: &HistoryCheckArgs) -> Result<bool, HistoryError> {
     let (report, cut_lines) = read(args)?;
     let evidence = evidence(args, &report)?;
     let mut out = io::stdout().lock();

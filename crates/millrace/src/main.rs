@@ -21,24 +21,17 @@ mod sockets;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use millrace_cli::Failure;
+use millrace_cli::terminal::report;
+
+use cli::{Command, HistoryCommand};
 
 fn main() -> ExitCode {
-    match cli::Cli::parse().command {
-        cli::Command::Serve(args) => match serve::run(args) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("millrace: {error}");
-                ExitCode::from(error.exit_code())
-            }
-        },
-        cli::Command::History(cli::HistoryCommand::Check(args)) => match history::check(&args) {
-            Ok(true) => ExitCode::SUCCESS,
-            Ok(false) => ExitCode::from(1),
-            Err(error) => {
-                eprintln!("millrace: {error}");
-                ExitCode::from(2)
-            }
-        },
-        cli::Command::Bench(args) => bench::run(&args),
-    }
+    let done = |result: Result<(), Failure>| result.map(|()| ExitCode::SUCCESS);
+    let result = match cli::Cli::parse().command {
+        Command::Serve(args) => done(serve::run(args).map_err(Failure::from)),
+        Command::History(HistoryCommand::Check(args)) => history::check(&args),
+        Command::Bench(args) => Ok(bench::run(&args)),
+    };
+    result.unwrap_or_else(|failure| ExitCode::from(report(&failure)))
 }

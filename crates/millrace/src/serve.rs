@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use millrace_broker::config::{BrokerConfig, ConfigError, Given};
 use millrace_broker::metrics::{Build, Metrics};
 use millrace_broker::{Drivers, EngineOptions, Supervisor};
+use millrace_cli::Failure;
 use millrace_kafka::{Front, Listener};
 use millrace_kinesis::{Credentials, Front as Kinesis};
 use millrace_store::catalog::sqlite::SqliteCatalog;
@@ -77,15 +78,19 @@ pub(crate) enum ServeError {
     System { what: &'static str, why: io::Error },
 }
 
-impl ServeError {
-    /// 2 where other flags or settings would help, 1 otherwise.
-    pub(crate) fn exit_code(&self) -> u8 {
-        match self {
-            Self::Settings(_) | Self::KafkaSettings(_) | Self::Tls(_) | Self::Usage(_) => 2,
-            Self::Bind(_) | Self::DataDir { .. } | Self::System { .. } => 1,
+/// A usage where other flags or settings would help.
+impl From<ServeError> for Failure {
+    fn from(error: ServeError) -> Self {
+        use ServeError::{Bind, DataDir, KafkaSettings, Settings, System, Tls, Usage};
+        let text = error.to_string();
+        match error {
+            Settings(_) | KafkaSettings(_) | Tls(_) | Usage(_) => Self::Usage(text),
+            Bind(_) | DataDir { .. } | System { .. } => Self::Failed(text),
         }
     }
+}
 
+impl ServeError {
     fn data_dir<E>(dir: &Path) -> impl Fn(E) -> Self
     where
         E: std::error::Error + Send + Sync + 'static,

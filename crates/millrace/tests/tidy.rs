@@ -24,6 +24,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("millrace-broker", &["millrace-types", "millrace-log", "millrace-coord", "millrace-store"]),
     ("millrace-kafka", &["millrace-types", "millrace-broker"]),
     ("millrace-kinesis", &["millrace-types", "millrace-broker"]),
+    ("millrace-cli", &[]),
     // What proves the others knows none of them.
     ("millrace-history", &[]),
     ("millrace-bench", &["millrace-types", "millrace-log"]),
@@ -47,6 +48,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "millrace-broker",
             "millrace-kafka",
             "millrace-kinesis",
+            "millrace-cli",
             "millrace-history",
             "millrace-bench",
         ],

@@ -4,9 +4,10 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use millrace_cli::suggest::{did_you_mean, nearest};
 use millrace_kinesis::{Credentials, Secret};
 
-use super::layers::{VARIABLE, nearest};
+use super::layers::VARIABLE;
 use super::{SettingsError, Value};
 
 /// The members of one credential.
@@ -118,8 +119,7 @@ fn unknown(name: &str) -> String {
              secret_env"
         );
     }
-    let guess = nearest(name, MEMBERS.iter().map(|known| (*known).to_owned()));
-    let guess = guess.map(|guess| format!("; did you mean {guess:?}?")).unwrap_or_default();
+    let guess = did_you_mean(nearest(name, MEMBERS));
     format!("a credential has no {name:?}{guess}")
 }
 

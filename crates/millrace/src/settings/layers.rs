@@ -9,6 +9,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use millrace_broker::config::{self, ConfigError, Meaning, Scope};
+use millrace_cli::suggest::{did_you_mean, nearest};
 
 use super::TABLE;
 
@@ -16,9 +17,17 @@ use super::TABLE;
 const KAFKA: &str = "kafka.";
 /// Before a setting's name in a variable.
 pub(super) const VARIABLE: &str = "MILLRACE_";
-/// Variables that are no settings: the file, as `--config` names it, and where
-/// `./test` finds the server and the tools that it runs beside it.
-const NO_SETTINGS: &[&str] = &["MILLRACE_BIN", "MILLRACE_CONFIG", "MILLRACE_TOOLS"];
+/// Variables that are no settings: the file, as `--config` names it, what the
+/// client commands read, and where `./test` finds the server and the tools
+/// that it runs beside it.
+const NO_SETTINGS: &[&str] = &[
+    "MILLRACE_BIN",
+    "MILLRACE_BROKERS",
+    "MILLRACE_CONFIG",
+    "MILLRACE_PROFILE",
+    "MILLRACE_PROFILES",
+    "MILLRACE_TOOLS",
+];
 
 /// Where a value was given; a later one wins.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,7 +57,7 @@ impl std::fmt::Display for Source {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SettingsError {
     /// No such key.
-    #[error("{source_}: there is no setting {key:?}{}", guess(.suggestion.as_ref()))]
+    #[error("{source_}: there is no setting {key:?}{}", did_you_mean(.suggestion.as_deref()))]
     Unknown { key: String, source_: Source, suggestion: Option<String> },
     /// A Kafka setting that ours determine.
     #[error("{source_}: {key} is not set by its Kafka name here; use {instead}")]
@@ -89,10 +98,6 @@ impl SettingsError {
     pub(super) fn invalid(key: &str, source: &Source, why: String) -> Self {
         Self::Invalid { key: key.to_owned(), source_: source.clone(), why }
     }
-}
-
-fn guess(suggestion: Option<&String>) -> String {
-    suggestion.map(|name| format!("; did you mean {name:?}?")).unwrap_or_default()
 }
 
 /// Settings by key, each with the strongest source that gave it.
@@ -187,7 +192,8 @@ impl Layers {
                 return Err(SettingsError::Unknown {
                     key: variable.to_owned(),
                     source_: Source::Environment(variable.to_owned()),
-                    suggestion: nearest(variable, keys.into_keys()),
+                    suggestion: nearest(variable, keys.keys().map(String::as_str))
+                        .map(str::to_owned),
                 });
             };
             let Some(text) = value.to_str() else {
@@ -272,17 +278,8 @@ fn suggest(key: &str) -> Option<String> {
     if config::is_broker_setting(key) {
         return Some(format!("{KAFKA}{key}"));
     }
-    let own = nearest(key, TABLE.iter().map(|setting| setting.name.to_owned()));
+    let own = nearest(key, TABLE.iter().map(|setting| setting.name)).map(str::to_owned);
     own.or_else(|| config::suggest(key).map(|name| format!("{KAFKA}{name}")))
-}
-
-/// The likeliest of the known names, if one is near enough to be a slip.
-pub(super) fn nearest(name: &str, known: impl Iterator<Item = String>) -> Option<String> {
-    known
-        .map(|known| (strsim::damerau_levenshtein(name, &known), known))
-        .filter(|(distance, known)| *distance <= known.len() / 3)
-        .min()
-        .map(|(_, known)| known)
 }
 
 fn text_of(value: toml::Value) -> String {
