@@ -7,7 +7,8 @@ use clap::{Args, Parser, Subcommand};
 
 use millrace_bench::BenchArgs;
 
-use crate::settings::{self, Layers, SettingsError};
+use crate::config::ConfigCommand;
+use crate::settings::{self, Layers, Mistakes};
 
 /// One log for streams of events, served by the Kafka protocol.
 #[derive(Debug, Parser)]
@@ -21,6 +22,9 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run the server until SIGTERM or Ctrl-C.
     Serve(ServeArgs),
+    /// The settings that the server would have
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Histories of what clients did and saw
     #[command(subcommand)]
     History(HistoryCommand),
@@ -51,10 +55,17 @@ pub(crate) struct HistoryCheckArgs {
     pub(crate) show: u64,
 }
 
-/// Every flag is a setting, which a file or the environment can give too.
+/// The server's whole command line: settings.
 #[derive(Debug, Args)]
 #[command(after_long_help = settings::described())]
 pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) settings: SettingsArgs,
+}
+
+/// Every flag is a setting, which a file or the environment can give too.
+#[derive(Debug, Args)]
+pub(crate) struct SettingsArgs {
     /// Directory of the log and the catalog [default: ./millrace-data]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<String>,
@@ -78,44 +89,39 @@ pub(crate) struct ServeArgs {
     insecure_no_auth: bool,
     /// TOML file of settings
     #[arg(long, value_name = "FILE", env = "MILLRACE_CONFIG")]
-    config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     /// Any setting, such as flush=os or kafka.num.partitions=4; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
 }
 
-impl ServeArgs {
+impl SettingsArgs {
     /// File, then environment, then flags: the later wins.
     ///
     /// # Errors
-    /// What any of them holds that is no setting or no value of it.
-    pub(crate) fn layers(self) -> Result<Layers, SettingsError> {
+    /// All that is no setting, and no value of one.
+    pub(crate) fn layers(&self) -> Result<Layers, Mistakes> {
         let mut layers = Layers::default();
-        if let Some(path) = &self.config {
-            layers.file(path)?;
-        }
-        layers.environment(std::env::vars_os())?;
-        for pair in &self.set {
-            layers.set(pair)?;
-        }
-        if let Some(dir) = self.data_dir {
-            layers.flag("data_dir", dir)?;
-        }
-        if !self.kafka_listen.is_empty() {
-            layers.flag("kafka_listen", self.kafka_listen.join(","))?;
-        }
-        if !self.http_listen.is_empty() {
-            layers.flag("http_listen", self.http_listen.join(","))?;
-        }
-        if let Some(path) = self.tls_cert {
-            layers.flag("tls_cert", path)?;
-        }
-        if let Some(path) = self.tls_key {
-            layers.flag("tls_key", path)?;
-        }
-        if self.insecure_no_auth {
-            layers.flag("insecure_no_auth", "true".to_owned())?;
-        }
+        let file = self.config.as_deref().map_or(Ok(()), |path| layers.file(path));
+        let environment = layers.environment(std::env::vars_os());
+        let given = |texts: &[String]| Some(texts.join(",")).filter(|_| !texts.is_empty());
+        let flags = [
+            ("data_dir", self.data_dir.clone()),
+            ("kafka_listen", given(&self.kafka_listen)),
+            ("http_listen", given(&self.http_listen)),
+            ("tls_cert", self.tls_cert.clone()),
+            ("tls_key", self.tls_key.clone()),
+            ("insecure_no_auth", self.insecure_no_auth.then(|| "true".to_owned())),
+        ];
+        let mut results = vec![file, environment];
+        results.extend(self.set.iter().map(|pair| Ok(layers.set(pair)?)));
+        results.extend(
+            flags
+                .into_iter()
+                .filter_map(|(key, text)| Some((key, text?)))
+                .map(|(key, text)| Ok(layers.flag(key, text)?)),
+        );
+        Mistakes::gathered(results)?;
         Ok(layers)
     }
 }

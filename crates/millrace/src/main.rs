@@ -7,6 +7,7 @@
 mod announce;
 mod bench;
 mod cli;
+mod config;
 mod endpoints;
 mod env;
 mod files_open;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
     let done = |result: Result<(), Failure>| result.map(|()| ExitCode::SUCCESS);
     let result = match cli::Cli::parse().command {
         Command::Serve(args) => done(serve::run(args).map_err(Failure::from)),
+        Command::Config(command) => done(config::run(command)),
         Command::History(HistoryCommand::Check(args)) => history::check(&args),
         Command::Bench(args) => Ok(bench::run(&args)),
     };

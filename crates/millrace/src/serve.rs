@@ -33,7 +33,7 @@ use crate::env::TokioEnv;
 use crate::http::tls::{TlsError, acceptor};
 use crate::http::{self, Readiness, Stage, View};
 use crate::settings::{
-    BoundHttp, BoundKafka, Flush, OnCorruption, Own, Settings, SettingsError, Validate,
+    BoundHttp, BoundKafka, Flush, Layers, Mistakes, OnCorruption, Own, Settings, Validate,
 };
 use crate::signals::Signals;
 use crate::sockets::{BindError, Sockets};
@@ -57,7 +57,7 @@ const NODE_ID: i32 = 1;
 pub(crate) enum ServeError {
     /// Settings that can't be.
     #[error(transparent)]
-    Settings(#[from] SettingsError),
+    Settings(#[from] Mistakes),
     /// Settings under Kafka's names that contradict each other.
     #[error(transparent)]
     KafkaSettings(#[from] ConfigError),
@@ -105,26 +105,45 @@ impl ServeError {
 /// # Errors
 /// See [`ServeError`]; after a stop that was asked for, none.
 pub(crate) fn run(args: ServeArgs) -> Result<(), ServeError> {
-    let settings = Settings::new(&args.layers()?)?;
-    let credentials = settings.own.kinesis_credentials.load()?;
-    BrokerConfig::new(&Given::default(), settings.kafka.clone())?;
-    logging::start(settings.own.log_format, &settings.own.log_level).map_err(ServeError::Usage)?;
+    let prepared = prepare(&args.settings.layers()?)?;
+    let own = &prepared.settings.own;
+    logging::start(own.log_format, &own.log_level).map_err(ServeError::Usage)?;
     files_open::raise_limit();
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     runtime.enable_all().thread_name("millrace");
-    if let Some(threads) = usize::try_from(settings.own.worker_threads).ok().filter(|n| *n > 0) {
+    if let Some(threads) = usize::try_from(own.worker_threads).ok().filter(|n| *n > 0) {
         runtime.worker_threads(threads);
     }
     let runtime =
         runtime.build().map_err(|why| ServeError::System { what: "start threads", why })?;
-    let result = runtime.block_on(serve(settings, credentials));
+    let result = runtime.block_on(serve(prepared));
     // Work that still blocks on a disk must not hold the exit.
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
 }
 
-async fn serve(settings: Settings, credentials: Credentials) -> Result<(), ServeError> {
+/// What the settings come to, with what they name read.
+pub(crate) struct Prepared {
+    settings: Settings,
+    credentials: Credentials,
+    tls: Option<TlsAcceptor>,
+}
+
+/// All that can be known to be wrong before anything is touched.
+///
+/// # Errors
+/// Settings, and the files that they name.
+pub(crate) fn prepare(layers: &Layers) -> Result<Prepared, ServeError> {
+    let settings = Settings::new(layers).map_err(Mistakes::from)?;
+    let credentials = settings.own.kinesis_credentials.load().map_err(Mistakes::from)?;
+    BrokerConfig::new(&Given::default(), settings.kafka.clone())?;
+    logging::filter(&settings.own.log_level).map_err(ServeError::Usage)?;
     let tls = tls(&settings.own)?;
+    Ok(Prepared { settings, credentials, tls })
+}
+
+async fn serve(prepared: Prepared) -> Result<(), ServeError> {
+    let Prepared { settings, credentials, tls } = prepared;
     let mut signals =
         Signals::new().map_err(|why| ServeError::System { what: "handle signals", why })?;
     let dir = std::path::absolute(&settings.own.data_dir);

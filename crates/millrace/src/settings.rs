@@ -4,9 +4,10 @@
 //!
 //! Invariant: every key is known before anything starts (an unknown one is
 //! refused with a guess), and a flag beats the environment beats the file
-//! beats the default. Called by `serve`.
+//! beats the default. Called by `serve` and `config`.
 
 mod credentials;
+pub(crate) mod known;
 mod layers;
 mod listen;
 mod values;
@@ -18,7 +19,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub(crate) use credentials::KeyRefs;
-pub(crate) use layers::{Layers, SettingsError};
+pub(crate) use known::Known;
+pub(crate) use layers::{KAFKA, Layers, Mistakes, SettingsError, Source, environment_name};
 pub(crate) use listen::{BoundHttp, BoundKafka, HostPort, HttpListen, HttpListens, KafkaListens};
 pub(crate) use values::{AccountId, Flush, LogFormat, OnCorruption, Region, Validate, Value};
 

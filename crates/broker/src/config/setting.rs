@@ -4,6 +4,8 @@
 //! default gives back its text (a test walks all tables). Rows are built by
 //! `const fn`s, so that a table is data and costs nothing at the start.
 
+use std::fmt;
+
 use super::{error::ConfigError, value::Value};
 
 /// What a value is, as Kafka's `ConfigDef` names it; clients see it in
@@ -91,6 +93,25 @@ pub enum Check {
     ThrottledReplicas,
     /// `earliest`, `latest` or `by_duration:` and an ISO 8601 duration.
     OffsetReset,
+}
+
+/// In the words of Kafka's documentation; empty where every value is allowed.
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any | Self::Distinct | Self::DistinctSome => Ok(()),
+            Self::AtLeast(min) => write!(f, "[{min},...]"),
+            Self::Between(min, max) => write!(f, "[{min},...,{max}]"),
+            Self::BetweenOr(min, max, or) => write!(f, "[{min},...,{max}] or {or}"),
+            Self::Ratio(min, max) => write!(f, "[{min},...,{max}]"),
+            Self::OneOf(words) | Self::Items(words) => write!(f, "[{}]", words.join(", ")),
+            Self::OneOfAnyCase(words) => write!(f, "(case insensitive) [{}]", words.join(", ")),
+            Self::ThrottledReplicas => {
+                f.write_str("[partitionId]:[brokerId],[partitionId]:[brokerId],...")
+            }
+            Self::OffsetReset => f.write_str("[latest, earliest, by_duration:PnDTnHnMn.nS]"),
+        }
+    }
 }
 
 /// Who may change a setting while the broker runs.

@@ -5,16 +5,16 @@
 //! settings, or `kafka.` and Kafka's name.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use millrace_broker::config::{self, ConfigError, Meaning, Scope};
+use millrace_broker::config::{self, ConfigError};
 use millrace_cli::suggest::{did_you_mean, nearest};
 
-use super::TABLE;
+use super::{TABLE, known};
 
 /// Before Kafka's name in a key.
-const KAFKA: &str = "kafka.";
+pub(crate) const KAFKA: &str = "kafka.";
 /// Before a setting's name in a variable.
 pub(super) const VARIABLE: &str = "MILLRACE_";
 /// Variables that are no settings: the file, as `--config` names it, what the
@@ -100,6 +100,47 @@ impl SettingsError {
     }
 }
 
+/// All that is wrong with the settings, so that a person mends it in one go.
+/// Never empty.
+#[derive(Debug)]
+pub(crate) struct Mistakes(Vec<SettingsError>);
+
+impl Mistakes {
+    /// Nothing, or what all of them met.
+    pub(crate) fn gathered(
+        results: impl IntoIterator<Item = Result<(), Self>>,
+    ) -> Result<(), Self> {
+        let met: Vec<_> =
+            results.into_iter().filter_map(Result::err).flat_map(|mistakes| mistakes.0).collect();
+        if met.is_empty() { Ok(()) } else { Err(Self(met)) }
+    }
+
+    /// Each by itself.
+    pub(crate) fn each(&self) -> impl Iterator<Item = String> {
+        self.0.iter().map(ToString::to_string)
+    }
+}
+
+impl From<SettingsError> for Mistakes {
+    fn from(error: SettingsError) -> Self {
+        Self(vec![error])
+    }
+}
+
+impl std::error::Error for Mistakes {}
+
+impl std::fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0.as_slice() {
+            [one] => one.fmt(f),
+            several => {
+                write!(f, "{} mistakes in the settings:", several.len())?;
+                several.iter().try_for_each(|one| write!(f, "\n  {one}"))
+            }
+        }
+    }
+}
+
 /// Settings by key, each with the strongest source that gave it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Layers {
@@ -109,10 +150,12 @@ pub(crate) struct Layers {
 impl Layers {
     /// Text and source of one of our own settings.
     pub(super) fn own<'a>(&'a self, name: &str, default: &'a str) -> (&'a str, &'a Source) {
-        match self.values.get(name) {
-            Some((text, source)) => (text, source),
-            None => (default, &Source::Default),
-        }
+        self.given(name).unwrap_or((default, &Source::Default))
+    }
+
+    /// What was given for this key, and where.
+    pub(crate) fn given(&self, key: &str) -> Option<(&str, &Source)> {
+        self.values.get(key).map(|(text, source)| (text.as_str(), source))
     }
 
     /// Kafka's settings that were given.
@@ -135,14 +178,15 @@ impl Layers {
     /// `[kafka]`.
     ///
     /// # Errors
-    /// No such file, no TOML, an unknown key, a value of the wrong form.
-    pub(crate) fn file(&mut self, path: &Path) -> Result<(), SettingsError> {
+    /// No such file, no TOML; unknown keys and values of the wrong form, all
+    /// of them.
+    pub(crate) fn file(&mut self, path: &Path) -> Result<(), Mistakes> {
         let text = std::fs::read_to_string(path)
             .map_err(|why| SettingsError::Unreadable { path: path.to_owned(), why })?;
         self.toml(&text, path)
     }
 
-    pub(super) fn toml(&mut self, text: &str, path: &Path) -> Result<(), SettingsError> {
+    pub(crate) fn toml(&mut self, text: &str, path: &Path) -> Result<(), Mistakes> {
         let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
             SettingsError::NotToml {
@@ -155,53 +199,54 @@ impl Layers {
     }
 
     /// Nested tables are dotted names: `num.partitions` may stand unquoted.
-    fn table(
-        &mut self,
-        prefix: &str,
-        table: toml::Table,
-        source: &Source,
-    ) -> Result<(), SettingsError> {
-        for (name, value) in table {
+    fn table(&mut self, prefix: &str, table: toml::Table, source: &Source) -> Result<(), Mistakes> {
+        Mistakes::gathered(table.into_iter().map(|(name, value)| {
             let key = format!("{prefix}{name}");
             match value {
-                toml::Value::Table(inner) => self.table(&format!("{key}."), inner, source)?,
-                value => self.put(&key, text_of(value), source.clone())?,
+                toml::Value::Table(inner) => self.table(&format!("{key}."), inner, source),
+                value => Ok(self.put(&key, text_of(value), source.clone())?),
             }
-        }
-        Ok(())
+        }))
     }
 
     /// Adds the variables that begin with `MILLRACE_`.
     ///
     /// # Errors
-    /// A variable that names no setting; a value of the wrong form.
+    /// Variables that name no setting, values of the wrong form: all of them.
     pub(crate) fn environment(
         &mut self,
         variables: impl IntoIterator<Item = (OsString, OsString)>,
-    ) -> Result<(), SettingsError> {
+    ) -> Result<(), Mistakes> {
         let keys: BTreeMap<String, String> =
             all_keys().map(|key| (environment_name(&key), key)).collect();
-        for (variable, value) in variables {
-            let Some(variable) = variable.to_str().filter(|name| name.starts_with(VARIABLE)) else {
-                continue;
-            };
-            let Some(key) = keys.get(variable) else {
-                if NO_SETTINGS.contains(&variable) || is_service_link(variable) {
-                    continue;
-                }
-                return Err(SettingsError::Unknown {
-                    key: variable.to_owned(),
-                    source_: Source::Environment(variable.to_owned()),
-                    suggestion: nearest(variable, keys.keys().map(String::as_str))
-                        .map(str::to_owned),
-                });
-            };
-            let Some(text) = value.to_str() else {
-                return Err(SettingsError::NotText { variable: variable.to_owned() });
-            };
-            self.put(key, text.to_owned(), Source::Environment(variable.to_owned()))?;
-        }
-        Ok(())
+        Mistakes::gathered(variables.into_iter().filter_map(|(variable, value)| {
+            let variable = variable.to_str().filter(|name| name.starts_with(VARIABLE))?;
+            Some(self.variable(variable, &value, &keys).map_err(Mistakes::from))
+        }))
+    }
+
+    /// Adds one variable; `keys` are those that each setting has.
+    fn variable(
+        &mut self,
+        variable: &str,
+        value: &OsStr,
+        keys: &BTreeMap<String, String>,
+    ) -> Result<(), SettingsError> {
+        let Some(key) = keys.get(variable) else {
+            if NO_SETTINGS.contains(&variable) || is_service_link(variable) {
+                return Ok(());
+            }
+            let guess = nearest(variable, keys.keys().map(String::as_str));
+            return Err(SettingsError::Unknown {
+                key: variable.to_owned(),
+                source_: Source::Environment(variable.to_owned()),
+                suggestion: guess.map(str::to_owned),
+            });
+        };
+        let Some(text) = value.to_str() else {
+            return Err(SettingsError::NotText { variable: variable.to_owned() });
+        };
+        self.put(key, text.to_owned(), Source::Environment(variable.to_owned()))
     }
 
     /// Adds one value of the command line.
@@ -235,10 +280,7 @@ pub(crate) fn environment_name(key: &str) -> String {
 
 /// The keys that a person may set.
 pub(super) fn all_keys() -> impl Iterator<Item = String> {
-    let kafka = config::settings(Scope::Broker).into_iter();
-    let kafka = kafka.filter(|setting| !matches!(setting.meaning, Meaning::Given(_)));
-    let own = TABLE.iter().map(|setting| setting.name.to_owned());
-    own.chain(kafka.map(|setting| format!("{KAFKA}{}", setting.name)))
+    known::all().map(|known| known.key)
 }
 
 /// Refuses what is not a setting, and what is not a value of it.
@@ -285,8 +327,9 @@ fn suggest(key: &str) -> Option<String> {
 fn text_of(value: toml::Value) -> String {
     match value {
         toml::Value::String(text) => text,
-        // Tables keep their form: their setting reads it.
-        toml::Value::Array(items) if items.iter().any(toml::Value::is_table) => {
+        // Tables keep their form: their setting reads it. No tables are said
+        // by a list that is empty, never by a text that is.
+        toml::Value::Array(items) if items.iter().all(toml::Value::is_table) => {
             toml::Value::Array(items).to_string()
         }
         toml::Value::Array(items) => items.into_iter().map(text_of).collect::<Vec<_>>().join(","),

@@ -8,25 +8,25 @@ use super::layers::environment_name;
 use super::listen::KafkaListen;
 use super::*;
 
-fn from_file(text: &str) -> Result<Settings, SettingsError> {
+fn from_file(text: &str) -> Result<Settings, Mistakes> {
     let mut layers = Layers::default();
     layers.toml(text, Path::new("millrace.toml"))?;
-    Settings::new(&layers)
+    Ok(Settings::new(&layers)?)
 }
 
-fn from_flags(pairs: &[&str]) -> Result<Settings, SettingsError> {
+fn from_flags(pairs: &[&str]) -> Result<Settings, Mistakes> {
     let mut layers = Layers::default();
     for pair in pairs {
         layers.set(pair)?;
     }
-    Settings::new(&layers)
+    Ok(Settings::new(&layers)?)
 }
 
 fn variables(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
     pairs.iter().map(|(name, value)| (name.into(), value.into())).collect()
 }
 
-fn refused(result: Result<Settings, SettingsError>) -> String {
+fn refused(result: Result<Settings, Mistakes>) -> String {
     let message = result.unwrap_err().to_string();
     assert!(!message.contains('\n'), "one line: {message}");
     message
@@ -158,6 +158,14 @@ fn unknown_keys_are_refused_with_a_guess() {
         error.to_string(),
         "the variable MILLRACE_FLUSHH: there is no setting \"MILLRACE_FLUSHH\"; did you mean \"MILLRACE_FLUSH\"?"
     );
+}
+
+#[test]
+fn all_mistakes_of_a_file_are_told_at_once() {
+    let told = from_file("flsh = \"os\"\ncache_bytes = 1\n[kafka]\n\"num.partitions\" = \"x\"");
+    let told = told.unwrap_err();
+    assert_eq!(told.each().count(), 3, "{told}");
+    assert_eq!(told.to_string().lines().count(), 4, "{told}");
 }
 
 #[test]

@@ -4,7 +4,6 @@
 use std::{collections::BTreeMap, fmt::Write};
 
 use super::super::*;
-use super::words;
 use crate::testing::check_settings_page;
 
 const SECTIONS: &[(&str, Scope)] = &[
@@ -45,7 +44,7 @@ fn used_table(out: &mut String, scope: Scope, used: &[&Setting]) {
             (Scope::Broker, Update::ReadOnly, _) => "no",
             _ => "yes",
         };
-        let (name, unit, values) = (setting.name, unit(setting), cell(&words(setting.check)));
+        let (name, unit, values) = (setting.name, unit(setting), cell(&setting.check.to_string()));
         let (default, doc) = (default(setting), cell(&describe::documentation(setting)));
         let synonym = setting.broker.filter(|broker| *broker != name);
         let falls_back = synonym.map(|broker| format!(" Falls back on `{broker}`."));
