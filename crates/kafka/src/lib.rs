@@ -31,3 +31,7 @@ pub use notice::Notices;
 pub use response::Response;
 pub use server::{Brokers, serve};
 pub use settings::{RECEIVE_BYTES_MIN, RECEIVE_TIMEOUT_CONTENDED, SEND_BYTES_MIN, Settings};
+
+/// The release of Apache Kafka whose APIs are served, each up to the newest
+/// version that it had there.
+pub const PROTOCOL_RELEASE: &str = "4.3";

@@ -39,3 +39,6 @@ mod value;
 pub use auth::{Credentials, Secret};
 pub use front::{Brokers, Front, Settings, StartError};
 pub use http::Body;
+
+/// The version of AWS's API that is served, as AWS names it.
+pub const API_VERSION: &str = "2013-12-02";

@@ -1,18 +1,31 @@
 //! The command line. It only collects: settings are checked by `settings`,
 //! whatever they come from.
 
+#[cfg(test)]
+mod pages;
+
+use std::io::Write as _;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
 
 use millrace_bench::BenchArgs;
+use millrace_cli::{Failure, Out};
 
 use crate::config::ConfigCommand;
 use crate::settings::{self, Layers, Mistakes};
+use crate::version;
 
-/// One log for streams of events, served by the Kafka protocol.
+/// One log for streams of events, served by the Kafka protocol and the Kinesis API.
 #[derive(Debug, Parser)]
-#[command(name = "millrace", version, arg_required_else_help = true)]
+#[command(
+    name = "millrace",
+    version = version::SHORT,
+    long_version = version::long(),
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 done, 1 failed, 2 asked for something that can't be."
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -29,6 +42,26 @@ pub(crate) enum Command {
     #[command(subcommand)]
     History(HistoryCommand),
     Bench(Box<BenchArgs>),
+    /// Print a script by which a shell completes commands and flags
+    #[command(after_long_help = "Examples:\n  \
+        millrace completions bash > ~/.local/share/bash-completion/completions/millrace\n  \
+        millrace completions zsh > ~/.zfunc/_millrace\n  \
+        millrace completions fish > ~/.config/fish/completions/millrace.fish")]
+    Completions(CompletionsArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    shell: Shell,
+}
+
+pub(crate) fn completions(args: &CompletionsArgs) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "millrace", &mut script);
+    let mut out = Out::stdout(false);
+    out.write_all(&script)?;
+    out.flush()
 }
 
 #[derive(Debug, Subcommand)]

@@ -18,6 +18,7 @@ mod serve;
 mod settings;
 mod signals;
 mod sockets;
+mod version;
 
 use std::process::ExitCode;
 
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
     let result = match cli::Cli::parse().command {
         Command::Serve(args) => done(serve::run(args).map_err(Failure::from)),
         Command::Config(command) => done(config::run(command)),
+        Command::Completions(args) => done(cli::completions(&args)),
         Command::History(HistoryCommand::Check(args)) => history::check(&args),
         Command::Bench(args) => Ok(bench::run(&args)),
     };

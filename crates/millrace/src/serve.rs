@@ -37,7 +37,7 @@ use crate::settings::{
 };
 use crate::signals::Signals;
 use crate::sockets::{BindError, Sockets};
-use crate::{endpoints, files_open, logging};
+use crate::{endpoints, files_open, logging, version};
 
 /// How often the warning about open addresses is repeated.
 const WARNING_PERIOD: Duration = Duration::from_secs(3600);
@@ -371,16 +371,11 @@ fn log_failure(what: &str, ended: Result<(), tokio::task::JoinError>) {
 }
 
 fn describe_process(metrics: &Metrics, settings: &Settings) {
-    let build = Build { version: env!("CARGO_PKG_VERSION"), commit: commit() };
+    let build = Build { version: version::RELEASE, commit: version::COMMIT };
     metrics.build_info.with(&build).set(1);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     metrics.start_time.set(now.as_secs());
     metrics.insecure.set(u64::from(settings.own.open_to_others()));
-}
-
-/// The commit of the build, where the builder said it.
-fn commit() -> &'static str {
-    option_env!("MILLRACE_BUILD_COMMIT").unwrap_or("unknown")
 }
 
 async fn warn_of_open_addresses() {

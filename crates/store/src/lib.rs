@@ -17,3 +17,6 @@ pub mod env;
 /// Bytes of the unit that everything in a log file is aligned to: what direct
 /// I/O asks of positions, lengths and memory on every disk in use.
 pub const BLOCK: usize = 4096;
+
+/// The version of the log's format on disk that is written and read.
+pub const LOG_FORMAT_VERSION: u16 = millrace_log::FORMAT_VERSION;

@@ -18,11 +18,12 @@ pub(crate) const KAFKA: &str = "kafka.";
 /// Before a setting's name in a variable.
 pub(super) const VARIABLE: &str = "MILLRACE_";
 /// Variables that are no settings: the file, as `--config` names it, what the
-/// client commands read, and where `./test` finds the server and the tools
-/// that it runs beside it.
+/// client commands read, what a build is told, and where `./test` finds the
+/// server and the tools that it runs beside it.
 const NO_SETTINGS: &[&str] = &[
     "MILLRACE_BIN",
     "MILLRACE_BROKERS",
+    "MILLRACE_BUILD_COMMIT",
     "MILLRACE_CONFIG",
     "MILLRACE_PROFILE",
     "MILLRACE_PROFILES",
