@@ -48,8 +48,15 @@ def mounted(kind: str, at: Path, megabytes: int) -> Iterator[Path]:
 @contextmanager
 def failing(server: Process, calls: str, error: str, when: str, log: Path) -> Iterator[Process]:
     """While inside, system calls of the server fail: `when` counts them per thread, as strace's `inject` has it."""
+    with injecting(server, calls, f"error={error}:when={when}", log) as strace:
+        yield strace
+
+
+@contextmanager
+def injecting(server: Process, calls: str, what: str, log: Path) -> Iterator[Process]:
+    """While inside, strace does `what` to system calls of the server."""
     needs("strace")
-    words = ["strace", "-f", "-p", str(server.process.pid), "-o", log, "-e", f"trace={calls}", "-e", f"inject={calls}:error={error}:when={when}"]
+    words = ["strace", "-f", "-p", str(server.process.pid), "-o", log, "-e", f"trace={calls}", "-e", f"inject={calls}:{what}"]
     strace = Process(words, log.with_suffix(".said"))
     try:
         until(lambda: "attached" in strace.log.read_text() or not strace.alive(), "strace is attached")
@@ -61,6 +68,14 @@ def failing(server: Process, calls: str, error: str, when: str, log: Path) -> It
             # It lets go of the server first; a kill would leave it stopped.
             strace.child.send_signal(signal.SIGINT)
             strace.child.wait(30)
+
+
+@contextmanager
+def slowed(server: Process, calls: str, seconds: float, when: str, log: Path) -> Iterator[Process]:
+    """While inside, system calls of the server begin so much later; `when` counts them per thread."""
+    delay = f"delay_enter={round(seconds * 1e6)}"
+    with injecting(server, calls, f"{delay}:when={when}", log) as strace:
+        yield strace
 
 
 def injected(log: Path) -> int:

@@ -49,14 +49,14 @@ class Millrace:
             self.https = endpoints["https"][0]
         return self
 
-    def spawn(self) -> Process:
-        """Starts it and doesn't wait."""
+    def spawn(self, under: tuple[str, ...] = ()) -> Process:
+        """Starts it, by a command that runs it where `under` names one, and doesn't wait."""
         sets = [word for name, value in self.settings.items() for word in ("--set", f"{name}={value}")]
         addresses = ["--kafka-listen", self.bootstrap, "--http-listen", self.http]
         if self.tls:
             addresses += ["--http-listen", f"https://{self.https}", "--tls-cert", self.tls[0], "--tls-key", self.tls[1]]
         self.process = Process(
-            [millrace_binary(), "serve", "--data-dir", self.data, *addresses, *sets],
+            [*under, millrace_binary(), "serve", "--data-dir", self.data, *addresses, *sets],
             self.home / "server.log",
             env=self.environment,
         )

@@ -5,6 +5,7 @@
 //! when an incarnation is over.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use millrace_store::engine::{EngineStats, LATENCY_BOUNDS};
 use parking_lot::Mutex;
@@ -44,6 +45,8 @@ impl Broker {
         metrics.other_bytes.set(figures.disk_bytes.saturating_sub(figures.live_bytes));
         let full = self.engine.stats().space_exhausted.load(Ordering::Relaxed);
         metrics.storage_full.set(u64::from(full));
+        let pending = self.engine.pending_io();
+        metrics.io_pending.set(pending.map_or(Duration::ZERO, |(_, lasted)| lasted));
         for (pool, used, limit) in [
             ("log_pending", figures.pending_bytes, figures.pending_bytes_max),
             ("log_cache", figures.cache_bytes, figures.cache_bytes_max),

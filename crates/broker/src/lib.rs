@@ -19,6 +19,7 @@ mod attributes;
 mod broker;
 mod error;
 mod figures;
+mod health;
 mod read;
 mod reconfigure;
 mod records;
@@ -39,6 +40,7 @@ pub use error::{
     AppendError, CreatePartitionsError, CreateTopicError, DeleteRecordsError, DeleteTopicError,
     ReadError, SetConfigError,
 };
+pub use health::{HANGS_AFTER, Health};
 pub use millrace_coord::ranges;
 pub use millrace_log::batch::{BatchError, Compression};
 pub use millrace_log::compression::{Codec, DecompressError};
@@ -46,7 +48,9 @@ pub use millrace_log::partition::{AdmitError, ProducerState as ProducerInfo};
 pub use millrace_log::records::RecordError;
 pub use millrace_store::catalog::ConfigScope;
 pub use millrace_store::disk::Space;
-pub use millrace_store::engine::{Ended, EngineOptions, Flush, Offsets, OnCorruption};
+pub use millrace_store::engine::{
+    Ended, EngineOptions, Flush, IoCall, Offsets, OnCorruption, Progress, Progressed, Step,
+};
 pub use read::{Isolation, OffsetAndTime, Read, ReadOptions};
 pub use reconfigure::{ConfigChange, Configured};
 pub use records::{NewRecord, RecordHeader, RecordsLimit, RecordsRead, StoredRecord};

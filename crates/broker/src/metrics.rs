@@ -42,6 +42,8 @@ metrics! {
         "Always 1; its labels name the build.";
     start_time: gauge -> Gauge = "millrace_process_start_time_seconds",
         "Unix time at which the process started.";
+    ready: gauge -> Gauge = "millrace_ready",
+        "1 while clients are served: what /readyz says.";
     insecure: gauge -> Gauge = "millrace_insecure_no_auth",
         "1 while addresses that are not loopback are served without authentication.";
 
@@ -87,6 +89,8 @@ metrics! {
         "Bytes of record batches in the frames written.";
     flush_latency: histogram -> Histogram = "millrace_log_flush_duration_seconds",
         "Time of one flush of the log.";
+    io_pending: seconds -> Seconds = "millrace_log_io_pending_seconds",
+        "Time that the write or flush of the log under way has taken so far; 0 while there is none.";
     log_failures: counter -> Counter = "millrace_log_failures_total",
         "Writes or flushes of the log that failed; each ends an incarnation.";
     storage_full: gauge -> Gauge = "millrace_log_storage_full",

@@ -19,7 +19,7 @@ use millrace_log::FORMAT_VERSION;
 use millrace_store::{
     catalog::{Catalog, CatalogError, Identity},
     disk::{Disk, DiskError, DiskLock},
-    engine::{Engine, HiddenState, OpenError, OpenRequest, Opened, Synced},
+    engine::{Engine, HiddenState, OpenError, OpenRequest, Opened, Progress, Step, Synced},
     env::Env,
 };
 use millrace_types::TopicId;
@@ -63,11 +63,13 @@ pub struct Drivers {
     pub catalog: Arc<dyn Catalog>,
     /// What the server counts.
     pub metrics: Arc<Metrics>,
+    /// Told how far a start is.
+    pub progress: Arc<Progress>,
 }
 
 /// Keeps one broker open.
 pub struct Supervisor {
-    drivers: Drivers,
+    pub(crate) drivers: Drivers,
     settings: Settings,
     lock: Arc<DiskLock>,
     started: Now,
@@ -88,6 +90,7 @@ impl Supervisor {
         // The wall clock is believed once a process: one that has jumped since
         // must not be believed because a write fails.
         let started = Now { monotonic_ms: drivers.env.monotonic_ms(), wall: drivers.env.wall() };
+        drivers.progress.begin(Step::Catalog, drivers.env.monotonic());
         let broker = open(&drivers, &settings, &lock, Synced::new(), started).await?;
         let env = Arc::clone(&drivers.env);
         let supervisor = Arc::new(Self {
@@ -116,6 +119,7 @@ impl Supervisor {
             if self.stopping.load(Ordering::Acquire) {
                 return;
             }
+            self.drivers.progress.begin(Step::LettingGo, self.drivers.env.monotonic());
             broker.refresh_metrics();
             self.drivers.metrics.log_failures.increment();
             let engine = Arc::clone(&broker.engine);
@@ -141,6 +145,7 @@ impl Supervisor {
                 }
                 Err(error) => {
                     tracing::error!(%error, "the log cannot be recovered yet; trying again");
+                    drivers.progress.restart(Step::Failed);
                     let env = &self.drivers.env;
                     env.sleep_until(env.monotonic_ms() + RETRY_MS).await;
                 }
@@ -169,7 +174,8 @@ async fn open(
     synced: Synced,
     started: Now,
 ) -> Result<Arc<Broker>, StartError> {
-    let Drivers { env, disk, catalog, metrics } = drivers;
+    let Drivers { env, disk, catalog, metrics, progress } = drivers;
+    progress.restart(Step::Catalog);
     let groups = GroupCoordinator::new(Arc::clone(env), started);
     let hidden: Arc<dyn HiddenState> = Arc::new(HiddenGroups(Arc::clone(&groups)));
     let begun = env.monotonic_ms();
@@ -194,6 +200,7 @@ async fn open(
         catalog_is_new: before.is_new(),
         hidden: BTreeMap::from([(TopicId::GROUPS, hidden)]),
         synced,
+        progress: Arc::clone(progress),
     };
     let opened = run_blocking(env, move || Engine::open(request));
     let Opened { engine, tombstones, .. } = opened.await??;

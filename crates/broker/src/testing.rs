@@ -197,6 +197,7 @@ impl Supervisor {
             disk,
             catalog: Arc::new(catalog.clone()),
             metrics: Arc::new(Metrics::new()),
+            progress: Arc::default(),
         };
         let (answer, answered) = mpsc::channel();
         RUNTIME.spawn(async move {

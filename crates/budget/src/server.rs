@@ -119,7 +119,8 @@ async fn serve(world: Arc<World>, dir: PathBuf, served: &OnceLock<Outcome>) -> R
     let front = Front::new(millrace_kafka::Settings::new(&config), Arc::clone(&metrics));
     let disk = OsDisk::open(&dir).map_err(|e| e.to_string())?;
     let catalog = SqliteCatalog::open(&dir, Arc::clone(&env)).map_err(|e| e.to_string())?;
-    let drivers = Drivers { env, disk: Arc::new(disk), catalog: Arc::new(catalog), metrics };
+    let (disk, catalog) = (Arc::new(disk), Arc::new(catalog));
+    let drivers = Drivers { env, disk, catalog, metrics, progress: Arc::default() };
     let engine = EngineOptions::default();
     let validate = Validate::default();
     let settings =

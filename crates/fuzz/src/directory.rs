@@ -107,6 +107,7 @@ fn open_log(env: &TestEnv, disk: &MemDisk, incarnation: u64) -> Result<Opened, O
         catalog_is_new: incarnation == 1,
         hidden: BTreeMap::new(),
         synced: Synced::new(),
+        progress: Arc::default(),
     };
     Engine::open(request)
 }

@@ -8,10 +8,10 @@
 
 mod patience;
 mod portions;
+mod readiness;
 pub(crate) mod server;
 pub(crate) mod tls;
 
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -19,66 +19,14 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use millrace_broker::metrics::Metrics;
 use millrace_kinesis::{Credentials, Front as Kinesis};
 use millrace_types::Timestamp;
 
-/// How far the server is in its life.
-pub(crate) struct Readiness {
-    stage: AtomicU8,
-    /// Whether the log is being recovered while the process goes on.
-    recovering: OnceLock<Box<dyn Fn() -> bool + Send + Sync>>,
-}
-
-/// A stage of the server's life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Stage {
-    /// Reads the log before it serves.
-    Recovering = 0,
-    /// Serves.
-    Serving = 1,
-    /// Finishes what is in flight.
-    Stopping = 2,
-}
-
-impl Readiness {
-    /// A server that has yet to recover.
-    pub(crate) fn new() -> Self {
-        Self { stage: AtomicU8::new(Stage::Recovering as u8), recovering: OnceLock::new() }
-    }
-
-    /// Serves clients from now on, but for while `recovering` says so: then the
-    /// log failed, and connections are closed until it is open again.
-    pub(crate) fn serve_unless(&self, recovering: impl Fn() -> bool + Send + Sync + 'static) {
-        // Set once a process.
-        self.recovering.set(Box::new(recovering)).ok();
-        self.set(Stage::Serving);
-    }
-
-    /// Moves to `stage`.
-    pub(crate) fn set(&self, stage: Stage) {
-        self.stage.store(stage as u8, Ordering::Relaxed);
-    }
-
-    fn answer(&self) -> (StatusCode, &'static str) {
-        let stages = [Stage::Recovering, Stage::Serving, Stage::Stopping];
-        let now = self.stage.load(Ordering::Relaxed);
-        match stages.into_iter().find(|stage| *stage as u8 == now) {
-            Some(Stage::Serving)
-                if self.recovering.get().is_some_and(|recovering| recovering()) =>
-            {
-                (StatusCode::SERVICE_UNAVAILABLE, "recovering\n")
-            }
-            Some(Stage::Serving) => (StatusCode::OK, "ready\n"),
-            Some(Stage::Recovering) => (StatusCode::SERVICE_UNAVAILABLE, "recovering\n"),
-            Some(Stage::Stopping) | None => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
-        }
-    }
-}
+pub(crate) use self::readiness::{Readiness, Stage};
 
 /// What the handlers read.
 #[derive(Clone)]
@@ -112,10 +60,14 @@ pub(crate) fn router(view: &View, way: Way) -> Router {
     };
     Router::new()
         .route("/healthz", get(async || "ok\n"))
-        .route("/readyz", get(async |State(view): State<View>| view.readiness.answer()))
+        .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/", any(kinesis))
         .with_state(view)
+}
+
+async fn readyz(State(view): State<View>, headers: HeaderMap) -> Response {
+    view.readiness.answer(&headers)
 }
 
 /// The answer to who may not read metrics.
@@ -149,26 +101,26 @@ async fn kinesis(State(view): State<View>, request: Request) -> Response {
 
 fn metrics(view: &View) -> impl IntoResponse {
     let kind = "text/plain; version=0.0.4; charset=utf-8";
+    view.metrics.ready.set(u64::from(view.readiness.is_ready()));
     ([(header::CONTENT_TYPE, kind)], view.metrics.registry().render())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicBool;
-
     use axum::http::Request;
     use hyper::service::Service as _;
     use hyper_util::service::TowerToHyperService;
     use millrace_kinesis::Secret;
 
     use super::*;
+    use crate::env::TokioEnv;
 
     #[tokio::test]
     async fn metrics_leave_this_machine_only_for_who_is_known() {
         let asked = async |way, readers: Option<Credentials>, request: Request<Body>| {
             let view = View {
                 metrics: Arc::default(),
-                readiness: Arc::new(Readiness::new()),
+                readiness: Arc::new(Readiness::new(Arc::new(TokioEnv::new()), Arc::default())),
                 kinesis: Arc::default(),
                 readers,
             };
@@ -191,19 +143,5 @@ mod tests {
             named.headers_mut().insert(header::AUTHORIZATION, "Basic QTpT".parse().unwrap());
             assert_eq!(asked(way, keys(), named).await, expected, "{way:?}");
         }
-    }
-
-    #[test]
-    fn ready_is_who_serves_and_does_not_recover() {
-        let readiness = Readiness::new();
-        assert_eq!(readiness.answer(), (StatusCode::SERVICE_UNAVAILABLE, "recovering\n"));
-        let failed = Arc::new(AtomicBool::new(false));
-        let log = Arc::clone(&failed);
-        readiness.serve_unless(move || log.load(Ordering::Relaxed));
-        assert_eq!(readiness.answer(), (StatusCode::OK, "ready\n"));
-        failed.store(true, Ordering::Relaxed);
-        assert_eq!(readiness.answer(), (StatusCode::SERVICE_UNAVAILABLE, "recovering\n"));
-        readiness.set(Stage::Stopping);
-        assert_eq!(readiness.answer(), (StatusCode::SERVICE_UNAVAILABLE, "stopping\n"));
     }
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use millrace_broker::config::{BrokerConfig, ConfigError, Given};
 use millrace_broker::metrics::{Build, Metrics};
-use millrace_broker::{Drivers, EngineOptions, Supervisor};
+use millrace_broker::{Drivers, EngineOptions, Progress, Supervisor};
 use millrace_cli::Failure;
 use millrace_kafka::{Front, Listener};
 use millrace_kinesis::{Credentials, Front as Kinesis};
@@ -154,7 +154,9 @@ async fn serve(prepared: Prepared) -> Result<(), ServeError> {
     let sockets = Sockets::bind(&settings).await?;
     let (bound, http_bound) = (sockets.kafka_bound(), sockets.http_bound());
 
-    let readiness = Arc::new(Readiness::new());
+    let env: Arc<dyn Env> = Arc::new(TokioEnv::new());
+    let progress = Arc::new(Progress::default());
+    let readiness = Arc::new(Readiness::new(Arc::clone(&env), Arc::clone(&progress)));
     let (stop_http, http_stopping) = watch::channel(false);
     let kinesis = Arc::new(OnceLock::new());
     let view = View {
@@ -172,7 +174,11 @@ async fn serve(prepared: Prepared) -> Result<(), ServeError> {
 
     let config = broker_config(&settings, &dir, &bound)?;
     let front = Front::new(millrace_kafka::Settings::new(&config), Arc::clone(&metrics));
-    let supervisor = start_broker(&settings.own, config, &dir, disk, Arc::clone(&metrics)).await?;
+    let catalog = SqliteCatalog::open(&dir, Arc::clone(&env));
+    let catalog = Arc::new(catalog.map_err(ServeError::data_dir(&dir))?);
+    let (disk, counted) = (Arc::new(disk), Arc::clone(&metrics));
+    let drivers = Drivers { env, disk, catalog, metrics: counted, progress };
+    let supervisor = start_broker(&settings.own, config, &dir, drivers).await?;
     let refreshed = Arc::clone(&supervisor);
     metrics.registry().before_scrapes(move || refreshed.current().refresh_metrics());
     let signed = !credentials.is_empty();
@@ -184,7 +190,7 @@ async fn serve(prepared: Prepared) -> Result<(), ServeError> {
 
     endpoints::write(&dir, &bound, &http_bound).map_err(ServeError::data_dir(&dir))?;
     let watched = Arc::clone(&supervisor);
-    readiness.serve_unless(move || watched.current().is_ended());
+    readiness.serve_while(move || watched.health());
     let (data_dir, direct_io) = (dir.as_path(), &direct_io);
     let announcement =
         Announcement { data_dir, direct_io, kafka: &bound, http: &http_bound, signed };
@@ -256,12 +262,8 @@ async fn start_broker(
     own: &Own,
     config: BrokerConfig,
     dir: &Path,
-    disk: OsDisk,
-    metrics: Arc<Metrics>,
+    drivers: Drivers,
 ) -> Result<Arc<Supervisor>, ServeError> {
-    let env: Arc<dyn Env> = Arc::new(TokioEnv::new());
-    let catalog = SqliteCatalog::open(dir, Arc::clone(&env)).map_err(ServeError::data_dir(dir))?;
-    let drivers = Drivers { env, disk: Arc::new(disk), catalog: Arc::new(catalog), metrics };
     let settings = millrace_broker::Settings {
         config,
         engine: engine_options(own),

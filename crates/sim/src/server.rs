@@ -108,6 +108,7 @@ impl Server {
             disk: Arc::new(disk),
             catalog: Arc::clone(&self.inner.catalog) as _,
             metrics: Arc::new(Metrics::new()),
+            progress: Arc::default(),
         };
         let settings = self.inner.settings.clone();
         let (answer, answered) = oneshot::channel();

@@ -31,6 +31,8 @@ mod maintain;
 mod meta;
 mod pace;
 mod partition;
+mod pending_io;
+mod progress;
 mod reader;
 mod recovery;
 mod release;
@@ -58,6 +60,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use millrace_types::{Incarnation, Lsn, PartitionId, Timestamp, TopicId, TopicPartition, canary};
@@ -66,6 +69,8 @@ use tokio::sync::{Notify, watch as signal};
 
 pub use append::{AppendError, Appended, Appends, Class};
 pub use partition::{Offsets, Partition, Quarantined};
+pub use pending_io::IoCall;
+pub use progress::{Progress, Progressed, Step};
 pub use reader::{Read, ReadError};
 pub use recovery::{OpenError, OpenRequest, Opened, Synced};
 pub use seal::Part;
@@ -222,6 +227,8 @@ pub struct Engine {
     /// Corrupt files that are not sealed yet; see `all_opened`.
     holed: Mutex<Vec<sources::Source>>,
     stats: EngineStats,
+    /// What the log waits for just now.
+    pending_io: pending_io::PendingIo,
     _lock: Arc<DiskLock>,
 }
 
@@ -342,6 +349,13 @@ impl Engine {
     #[must_use]
     pub fn stats(&self) -> &EngineStats {
         &self.stats
+    }
+
+    /// The write or flush of the log that is under way for the longest time,
+    /// and for how long. Waits for nothing.
+    #[must_use]
+    pub fn pending_io(&self) -> Option<(IoCall, Duration)> {
+        self.pending_io.longest(self.env.monotonic())
     }
 
     /// The number of this incarnation.

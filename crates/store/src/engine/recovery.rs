@@ -32,13 +32,15 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch as signal};
 
 use super::{
-    Class, Engine, EngineOptions, EngineStats, Gathering, HiddenState, INTERNAL_BYTES, ReadError,
+    Class, Engine, EngineOptions, EngineStats, Gathering, HiddenState, INTERNAL_BYTES, Progress,
+    ReadError, Step,
     durable::Durable,
     files::{self, Files, LogFile},
     gather::Gather,
     maintain::{Requests, first_size},
     meta::MetaRecord,
     partition::Partition,
+    pending_io::PendingIo,
     reader::read_aligned,
     replay::replay,
     reserve, restore,
@@ -108,6 +110,8 @@ pub struct OpenRequest {
     pub hidden: BTreeMap<TopicId, Arc<dyn HiddenState>>,
     /// After a failed write, in the same process: what is known to be synced.
     pub synced: Synced,
+    /// Told how far it is.
+    pub progress: Arc<Progress>,
 }
 
 /// How far the files that were being written are synced, when their incarnation
@@ -147,11 +151,15 @@ impl Engine {
 
     fn try_open(request: OpenRequest, size: FirstSize) -> Result<Opened, OpenError> {
         let disk = &*request.disk;
+        let progress = Arc::clone(&request.progress);
+        progress.restart(Step::Checkpoint);
         let names = clean_names(disk, &request)?;
         let mut base = restore::read_checkpoints(disk, &names, &request.log_id)?;
         let listed = base.open_files(disk, &names)?;
+        progress.enter(Step::Log);
         let Found { mut sources, superseded } = find_sources(disk, &request, &names, &base)?;
         let next_file = next_file_id(&names).max(base.last_file() + 1);
+        progress.enter(Step::Copying);
         let copied = settle(&mut sources, &request.synced, base.lsn())?;
         find_gaps(&mut sources, base.lsn())?;
         let frames_copied = copied.frames;
@@ -160,6 +168,7 @@ impl Engine {
         engine.write_first_frame(&copied)?;
         engine.write_companions(&mut sources, false)?;
 
+        progress.enter(Step::State);
         let content = base.content.take();
         let (records, hidden) =
             content.map(|content| (content.partitions, (content.hidden, content.time))).unzip();
@@ -528,6 +537,7 @@ fn build(
         entries_loaded: AtomicUsize::new(0),
         holed: Mutex::default(),
         stats: EngineStats::default(),
+        pending_io: PendingIo::default(),
         _lock: lock,
     })
 }

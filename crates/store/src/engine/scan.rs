@@ -7,6 +7,7 @@
 use millrace_log::frame::{self, Extent, FRAME_HEADER_LEN, FileHeader, FrameError, FrameHeader};
 use millrace_types::{FileId, Incarnation, Lsn, canary};
 
+use super::Progress;
 use crate::{
     BLOCK,
     aligned::AlignedBuffer,
@@ -44,9 +45,14 @@ pub(super) struct Scan {
     pub(super) synced_to: u64,
 }
 
-/// Scans the frames of file `id`.
-pub(super) fn scan(file: &dyn DiskFile, id: FileId) -> Result<Scan, DiskError> {
-    let mut reader = WindowReader { file, length: file.length()?, window: None };
+/// Scans the frames of file `id`; says how far it is, up to the file's length.
+pub(super) fn scan(
+    file: &dyn DiskFile,
+    id: FileId,
+    progress: &Progress,
+) -> Result<Scan, DiskError> {
+    let length = file.length()?;
+    let mut reader = WindowReader { file, length, window: None, progress, reached: 0 };
     let header = FileHeader::decode(reader.bytes(0, BLOCK)?).ok();
     let mut scan = Scan::default();
     let mut incarnation = header.map(|header| header.incarnation);
@@ -206,9 +212,24 @@ struct WindowReader<'a> {
     length: u64,
     /// Where the window begins, and its bytes.
     window: Option<(u64, AlignedBuffer)>,
+    progress: &'a Progress,
+    /// How far the progress has been told.
+    reached: u64,
+}
+
+impl Drop for WindowReader<'_> {
+    fn drop(&mut self) {
+        // What is left need not be read.
+        self.reach(self.length);
+    }
 }
 
 impl WindowReader<'_> {
+    fn reach(&mut self, position: u64) {
+        self.progress.bytes_are_read(position.saturating_sub(self.reached));
+        self.reached = self.reached.max(position);
+    }
+
     /// `len` bytes at `position`; fewer where the file ends.
     fn bytes(&mut self, position: u64, len: usize) -> Result<&[u8], DiskError> {
         let covered = self.window.as_ref().is_some_and(|(start, bytes)| {
@@ -221,6 +242,7 @@ impl WindowReader<'_> {
             let left = usize::try_from(self.length.saturating_sub(start)).unwrap_or(wanted);
             let mut buffer = AlignedBuffer::zeroed(wanted.min(left.next_multiple_of(BLOCK)));
             self.file.read_at(start, &mut buffer)?;
+            self.reach((start + buffer.len() as u64).min(self.length));
             self.window = Some((start, buffer));
         }
         let Some((start, bytes)) = &self.window else { return Ok(&[]) };

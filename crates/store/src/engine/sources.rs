@@ -14,6 +14,7 @@ use millrace_log::frame::{self, Extent, FileHeader, FileKind, Footer, FooterInfo
 use millrace_types::{Incarnation, Lsn};
 
 use super::{
+    Progress,
     files::{self, LogFile},
     reader::read_aligned,
     recovery::{OpenError, OpenRequest},
@@ -78,6 +79,13 @@ pub(super) fn find_sources(
 ) -> Result<Found, OpenError> {
     let has_companion = |id| names.contains(&files::name(id, FileKind::Companion));
     let (mut sources, mut superseded, mut leftover) = (Vec::new(), Vec::new(), Vec::new());
+    let mut without_footer = Vec::new();
+    let progress = &*request.progress;
+    let is_read = |name: &&String| {
+        files::parse_name(name)
+            .is_some_and(|(id, kind)| kind != FileKind::Companion && !base.lists(id))
+    };
+    progress.expect_files(names.iter().filter(is_read).count());
     for name in names {
         let Some((id, kind)) = files::parse_name(name) else { continue };
         if base.lists(id) {
@@ -101,6 +109,7 @@ pub(super) fn find_sources(
         if kind == FileKind::Sorted || covered {
             // Its batches lie in files that the checkpoint lists, or nowhere.
             let footer = footer.filter(|_| base.checkpoints.list(id));
+            progress.file_is_read();
             let Some(footer) = footer else {
                 leftover.push(name.clone());
                 continue;
@@ -114,13 +123,22 @@ pub(super) fn find_sources(
             Some(footer) => sealed(disk, &file, &footer)?,
             None => None,
         };
-        let source = match told {
-            Some(source) => source,
-            None => dead(file)?,
-        };
-        sources.push(Source { header_lsn, ..source });
+        match told {
+            Some(source) => {
+                progress.file_is_read();
+                sources.push(Source { header_lsn, ..source });
+            }
+            None => {
+                progress.expect_bytes(file.handle.length()?);
+                without_footer.push((file, header_lsn));
+            }
+        }
     }
-    distrust_last_footers(&mut sources)?;
+    for (file, header_lsn) in without_footer {
+        sources.push(Source { header_lsn, ..dead(file, progress)? });
+        progress.file_is_read();
+    }
+    distrust_last_footers(&mut sources, progress)?;
     sources.sort_by_key(|source| (source.file.first_lsn(), source.file.id));
     check_whole(&sources, base)?;
     for name in leftover {
@@ -131,7 +149,7 @@ pub(super) fn find_sources(
 
 /// A footer may live in a cache only, as long as no frame behind it was
 /// written: the frames tell then, and a companion is written.
-fn distrust_last_footers(sources: &mut [Source]) -> Result<(), OpenError> {
+fn distrust_last_footers(sources: &mut [Source], progress: &Progress) -> Result<(), OpenError> {
     let mut last: BTreeMap<Incarnation, Lsn> = BTreeMap::new();
     for source in &*sources {
         if source.dead.as_ref().is_none_or(|dead| !dead.frames.is_empty()) {
@@ -147,7 +165,8 @@ fn distrust_last_footers(sources: &mut [Source]) -> Result<(), OpenError> {
             let header_lsn = source.header_lsn;
             let file = Arc::new(LogFile::new(id, kind, handle));
             header_lsn.into_iter().for_each(|lsn| file.start(lsn));
-            *source = Source { header_lsn, ..dead(file)? };
+            progress.expect_bytes(file.handle.length()?);
+            *source = Source { header_lsn, ..dead(file, progress)? };
         }
     }
     Ok(())
@@ -312,8 +331,8 @@ fn describe(file: &LogFile, info: &FooterInfo) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn dead(file: Arc<LogFile>) -> Result<Source, OpenError> {
-    let scan = scan::scan(&*file.handle, file.id)?;
+fn dead(file: Arc<LogFile>, progress: &Progress) -> Result<Source, OpenError> {
+    let scan = scan::scan(&*file.handle, file.id, progress)?;
     let incarnation = scan.frames.first().map_or(Incarnation(0), |found| found.header.incarnation);
     if let Some(first) = scan.frames.first() {
         file.start(first.header.lsn);

@@ -13,7 +13,7 @@ use std::{sync::Arc, time::Duration};
 
 use millrace_types::canary;
 
-use super::{Engine, Flush, Thread, files::LogFile};
+use super::{Engine, Flush, IoCall, Thread, files::LogFile};
 use crate::{disk::DiskError, env::lock_over_io};
 
 /// So many unsynced bytes are worth a sync behind the writer. Few, since the
@@ -35,7 +35,9 @@ impl Engine {
         let end = file.data_end();
         let started = self.env.monotonic();
         if !canary!(NoFsync) {
-            file.handle.sync().inspect_err(|error| *failed = Some(error.clone()))?;
+            let sync = || file.handle.sync();
+            let synced = self.pending_io.during(IoCall::Flush, started, sync);
+            synced.inspect_err(|error| *failed = Some(error.clone()))?;
         }
         self.stats.flushed(self.env.monotonic().saturating_sub(started));
         file.set_synced_to(end);

@@ -252,6 +252,7 @@ fn open_with(
         catalog_is_new: incarnation == 1,
         hidden: BTreeMap::from([(TopicId::GROUPS, chain)]),
         synced,
+        progress: Arc::default(),
     })
 }
 

@@ -20,7 +20,7 @@ use millrace_log::{
 use millrace_types::{Lsn, Timestamp, TopicId, TopicPartition, canary};
 
 use super::{
-    Engine, Flush, Gathering, Thread,
+    Engine, Flush, Gathering, IoCall, Thread,
     files::LogFile,
     gather::{Frame, NoMemory},
     pace::{Pace, Wait},
@@ -220,7 +220,8 @@ impl Engine {
             .collect();
         let slices: Vec<IoSlice<'_>> =
             pieces(&blocks, start, end).into_iter().map(IoSlice::new).collect();
-        file.handle.write_at(start, &slices)?;
+        let write = || file.handle.write_at(start, &slices);
+        self.pending_io.during(IoCall::Write, self.env.monotonic(), write)?;
         let bytes = end - start;
         self.stats.commits.fetch_add(1, Ordering::Relaxed);
         self.stats.bytes_written.fetch_add(bytes, Ordering::Relaxed);
@@ -251,9 +252,12 @@ impl Engine {
         extents.sort_by_key(Extent::order);
         let footer = frame::encode_footer(ended.data_end, info, &extents, &[]);
         let bytes = AlignedBuffer::padded(&footer);
-        ended.file.handle.write_at(ended.data_end, &[IoSlice::new(&bytes)])?;
         let length = ended.data_end + bytes.len() as u64;
-        ended.file.handle.set_length(length)?;
+        let write = || {
+            ended.file.handle.write_at(ended.data_end, &[IoSlice::new(&bytes)])?;
+            ended.file.handle.set_length(length)
+        };
+        self.pending_io.during(IoCall::Write, self.env.monotonic(), write)?;
         self.sync(&ended.file)?;
         ended.file.seal(length);
         self.stats.bytes_written.fetch_add(bytes.len() as u64, Ordering::Relaxed);

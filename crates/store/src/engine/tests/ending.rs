@@ -76,6 +76,7 @@ fn what_was_synced_is_asked_for_only_when_nobody_is_busy(busy: Busy) {
         catalog_is_new: true,
         hidden: BTreeMap::new(),
         synced: Synced::new(),
+        progress: Arc::default(),
     });
     let engine = engine.unwrap().engine;
     let file = Arc::clone(engine.gather.lock().gather.file());
@@ -143,6 +144,7 @@ fn a_writer_that_panics_ends_the_log() {
         catalog_is_new: true,
         hidden: BTreeMap::from([(TopicId::GROUPS, Arc::new(Broken) as Arc<dyn HiddenState>)]),
         synced: Synced::new(),
+        progress: Arc::default(),
     });
     let engine = engine.unwrap().engine;
     let record = [b"one".to_vec()];

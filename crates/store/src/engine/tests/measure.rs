@@ -20,6 +20,7 @@ fn request(env: &TestEnv, disk: &Arc<OsDisk>, incarnation: u64) -> OpenRequest {
         catalog_is_new: incarnation == 1,
         hidden: BTreeMap::new(),
         synced: Synced::new(),
+        progress: Arc::default(),
     }
 }
 
