@@ -2,13 +2,16 @@
 
 import json
 import os
+import re
 import signal
+import time
 import urllib.error
 import urllib.request
 
 import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
 from harness.faults import needs, slowed
-from harness.load import Load
+from harness.load import Load, read
 from harness.process import until
 
 pytestmark = pytest.mark.millrace
@@ -24,6 +27,19 @@ def ready(server, accept: str = "*/*") -> tuple[int, str]:
         return refused.code, refused.read().decode()
     except (urllib.error.URLError, ConnectionError):
         return 0, ""
+
+
+def series(server, name: str) -> dict[tuple[tuple[str, str], ...], float]:
+    """What /metrics says of one metric, by its labels."""
+    with urllib.request.urlopen(f"http://{server.http}/metrics", timeout=30) as answer:
+        lines = answer.read().decode().splitlines()
+    said = (re.fullmatch(rf"{name}(?:{{(.*)}})? (.*)", line) for line in lines)
+    return {tuple(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', row[1] or "")): float(row[2]) for row in said if row}
+
+
+def of(server, name: str, **labels: str) -> float | None:
+    """One series of a metric; None where it is not there."""
+    return series(server, name).get(tuple(labels.items()))
 
 
 def test_a_flush_that_hangs_is_not_ready_until_it_returns(start_millrace, admin_of, name, tmp_path):
@@ -82,3 +98,74 @@ def test_a_start_says_how_far_it_is(start_millrace, admin_of, name, tmp_path):
         server.stop()
     server.start()
     load.check()
+
+
+def produce(server, topic: str, count: int, size: int = 100, partition: int = 0):
+    producer = Producer({"bootstrap.servers": server.bootstrap, "linger.ms": 5, "log_level": 0})
+    for n in range(count):
+        producer.produce(topic, str(n).encode().ljust(size), partition=partition)
+    assert producer.flush(30) == 0
+
+
+def commit(server, group: str, topic: str, offset: int, partition: int = 0):
+    consumer = Consumer({"bootstrap.servers": server.bootstrap, "group.id": group, "enable.auto.commit": False, "log_level": 0})
+    consumer.commit(offsets=[TopicPartition(topic, partition, offset)], asynchronous=False)
+    consumer.close()
+
+
+def test_lag_is_told_in_records_and_seconds(start_millrace, admin_of, name):
+    """By what a consumer committed: how many records are left, and how old the next one is."""
+    server = start_millrace()
+    admin_of(server.bootstrap).create(name, partitions=2)
+    produce(server, name, 299)
+    produce(server, name, 1, partition=1)
+    began = time.time()
+    consumer = Consumer({"bootstrap.servers": server.bootstrap, "group.id": name, "auto.offset.reset": "earliest", "log_level": 0})
+    consumer.subscribe([name])
+    seen = []
+    until(lambda: seen.extend(m for m in consumer.consume(1000, 0.1) if not m.error()) or len(seen) == 300, "all is read")
+    consumer.commit(asynchronous=False)
+    lag = {"group": name, "topic": name}
+    assert until(lambda: of(server, "millrace_group_lag_records", **lag) == 0, "it has caught up")
+    assert of(server, "millrace_group_lag_seconds", **lag) == 0, "who has nothing to read is not behind, however old the end is"
+
+    produce(server, name, 7)
+    produced = time.time()
+    produce(server, name, 5, partition=1)
+    assert of(server, "millrace_group_lag_records", **lag) == 12
+    until(lambda: of(server, "millrace_group_lag_seconds", **lag) >= 2, "time goes by")
+    lag_s = of(server, "millrace_group_lag_seconds", **lag)
+    assert time.time() - produced - 0.1 <= lag_s + 0.1 and lag_s <= time.time() - began + 0.1
+    consumer.close()
+    server.restart()
+    assert of(server, "millrace_group_lag_records", **lag) == 12
+    assert of(server, "millrace_group_lag_seconds", **lag) >= lag_s, "the age counts from when they were appended"
+    commit(server, name, name, 306)
+    commit(server, name, name, 6, 1)
+    assert of(server, "millrace_group_lag_records", **lag) == 0
+
+
+def test_topics_and_groups_have_no_more_series_than_asked_for(start_millrace, admin_of, name):
+    server = start_millrace(metrics_topics_max=2, metrics_groups_max=2)
+    admin = admin_of(server.bootstrap)
+    for n in range(4):
+        admin.create(f"{name}-{n}")
+        produce(server, f"{name}-{n}", 10 * (n + 1))
+        commit(server, f'"{n}\\', f"{name}-{n}", 0)
+    shown = {dict(labels)["topic"]: value for labels, value in series(server, "millrace_topic_appended_records_total").items()}
+    assert shown == {f"{name}-2": 30, f"{name}-3": 40, "(others)": 30}
+    assert sum(shown.values()) == server.metric("millrace_log_appended_records_total")
+    behind = series(server, "millrace_group_lag_records")
+    assert len(behind) == 3 and sum(behind.values()) == 100
+    times = series(server, "millrace_group_lag_seconds")
+    oldest = {dict(labels)["topic"] for labels in times} - {"(others)"}
+    assert oldest == {f"{name}-0", f"{name}-1"}, "those that are longest behind"
+    end = {0: 40}
+    read(server.bootstrap, f"{name}-3", end)
+    assert of(server, "millrace_topic_read_records_total", topic=f"{name}-3") >= 40
+    assert of(server, "millrace_topic_read_bytes_total", topic=f"{name}-3") >= 40 * 100
+
+    none = start_millrace(metrics_topics_max=0, metrics_groups_max=0)
+    admin_of(none.bootstrap).create(name)
+    produce(none, name, 1)
+    assert name not in urllib.request.urlopen(f"http://{none.http}/metrics", timeout=30).read().decode()

@@ -140,8 +140,10 @@ impl Appends<'_> {
             metrics.duplicates.increment();
         } else {
             metrics.batches_in.increment();
-            metrics.bytes_in.add(batch.len() as u64);
-            metrics.records_in.add(u64::try_from(header.count).unwrap_or(0));
+            let (bytes, records) = (batch.len() as u64, u64::try_from(header.count).unwrap_or(0));
+            metrics.bytes_in.add(bytes);
+            metrics.records_in.add(records);
+            partition.traffic().appended(bytes, records);
         }
         Ok(Appended {
             base_offset: if appended.duplicate {

@@ -147,6 +147,7 @@ impl Broker {
                 Arc::new(resolved),
                 &row.attributes,
                 logs,
+                drivers.metrics.traffic.of(row.id),
             ));
             reshard::seal_by_map(&topic);
             topics.insert(topic);

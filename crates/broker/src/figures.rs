@@ -4,14 +4,17 @@
 //! last look is added. Called before each scrape, and once by the supervisor
 //! when an incarnation is over.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use millrace_store::engine::{EngineStats, LATENCY_BOUNDS};
+use millrace_types::TopicId;
 use parking_lot::Mutex;
 
 use crate::{
-    Broker,
+    Broker, Topic,
     metrics::{Counter, Metrics, Pool},
 };
 
@@ -35,7 +38,10 @@ impl Broker {
         let metrics = &*self.metrics;
         self.shown.0.lock().follow(self.engine.stats(), metrics);
         self.show_log(metrics);
-        self.show_topics(metrics);
+        let topics = self.topics.read().by_id.clone();
+        self.show_topics(&topics, metrics);
+        self.show_traffic(&topics, metrics);
+        self.show_lag(&topics, metrics);
     }
 
     fn show_log(&self, metrics: &Metrics) {
@@ -56,10 +62,9 @@ impl Broker {
         }
     }
 
-    fn show_topics(&self, metrics: &Metrics) {
-        let topics = self.topics();
+    fn show_topics(&self, topics: &BTreeMap<TopicId, Arc<Topic>>, metrics: &Metrics) {
         let (mut partitions, mut quarantined) = (0, 0);
-        for topic in &topics {
+        for topic in topics.values() {
             for partition in topic.partitions().iter() {
                 partitions += 1;
                 quarantined += partition.log.quarantined().len() as u64;
@@ -70,6 +75,22 @@ impl Broker {
         metrics.quarantined.set(quarantined);
         metrics.producers.set(self.engine.producer_count() as u64);
         metrics.groups.set(self.groups.len() as u64);
+    }
+}
+
+impl Broker {
+    fn show_traffic(&self, topics: &BTreeMap<TopicId, Arc<Topic>>, metrics: &Metrics) {
+        let topics_max = metrics.limits.topics_max;
+        if topics_max == 0 {
+            return;
+        }
+        let names = topics.iter().map(|(id, topic)| (*id, topic.name().clone())).collect();
+        let figures = metrics.traffic.look(&names, topics_max, self.env.monotonic());
+        let [bytes_in, records_in, bytes_out, records_out] = figures;
+        metrics.topic_bytes_in.replace(bytes_in);
+        metrics.topic_records_in.replace(records_in);
+        metrics.topic_bytes_out.replace(bytes_out);
+        metrics.topic_records_out.replace(records_out);
     }
 }
 

@@ -32,7 +32,7 @@ use millrace_coord::groups::{
     DurableGroups, Effects, Event, GroupRecord, Groups, GroupsConfig, Now, Persist, Reply, Token,
 };
 use millrace_store::env::{BoxFuture, Env};
-use millrace_types::{TopicId, TopicName, TopicPartition, canary};
+use millrace_types::{Offset, TopicId, TopicName, TopicPartition, canary};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, oneshot};
 
@@ -377,6 +377,27 @@ impl GroupCoordinator {
             let all = groups.all_committed(group);
             all.map(|(partition, committed)| (partition, committed.clone())).collect()
         })
+    }
+
+    /// Calls `each` with the committed offsets of each group, by name. The
+    /// groups go on between one and the next.
+    pub(crate) fn each_committed(
+        &self,
+        mut each: impl FnMut(&GroupId, &[(TopicPartition, Offset)]),
+    ) {
+        let ids: Vec<GroupId> =
+            self.read(|groups| groups.stored().cloned().collect()).unwrap_or_default();
+        let mut offsets = Vec::new();
+        for id in ids {
+            offsets.clear();
+            let read = self.read(|groups| {
+                let all = groups.all_committed(id.as_str());
+                offsets.extend(all.map(|(partition, committed)| (partition, committed.offset)));
+            });
+            if read.is_ok() && !offsets.is_empty() {
+                each(&id, &offsets);
+            }
+        }
     }
 
     /// All groups, by name.

@@ -20,6 +20,7 @@ mod broker;
 mod error;
 mod figures;
 mod health;
+mod lag;
 mod read;
 mod reconfigure;
 mod records;

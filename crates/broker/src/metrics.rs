@@ -5,15 +5,22 @@
 //! (never a client's own text). It outlives incarnations: counters go on over
 //! a recovery. The binary renders it at `/metrics`.
 
+mod lag;
 mod registry;
+mod traffic;
 
 use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use lag::GroupTopic;
+pub(crate) use lag::{Lag, Lags};
 pub use registry::{
-    Counter, Desc, Family, Gauge, Histogram, Labels, Registry, SERIES_MAX, Seconds,
+    Counter, Desc, Described, Family, Gauge, Histogram, Labels, Registry, SERIES_MAX, Seconds,
+    Table, Total,
 };
+pub use traffic::TopicLabel;
+pub(crate) use traffic::{TopicTraffic, Traffic};
 
 /// Declares the fields of [`Metrics`]: the kind, the name and the help of each.
 macro_rules! metrics {
@@ -22,16 +29,19 @@ macro_rules! metrics {
         #[derive(Debug)]
         pub struct Metrics {
             registry: Registry,
+            pub(crate) limits: Limits,
+            pub(crate) traffic: Traffic,
             $(#[doc = $help] pub $field: Arc<$type>,)*
         }
 
         impl Metrics {
             /// All metrics at zero.
             #[must_use]
-            pub fn new() -> Self {
+            pub fn with_limits(limits: Limits) -> Self {
                 let registry = Registry::default();
                 $(let $field = registry.$make(Desc { name: $name, help: $help });)*
-                Self { registry, $($field,)* }
+                let traffic = Traffic::default();
+                Self { registry, limits, traffic, $($field,)* }
             }
         }
     };
@@ -80,6 +90,8 @@ metrics! {
         "Bytes of record batches given to readers.";
     batches_out: counter -> Counter = "millrace_log_read_batches_total",
         "Record batches given to readers.";
+    records_out: counter -> Counter = "millrace_log_read_records_total",
+        "Records given to readers, counted in whole batches.";
 
     commits: counter -> Counter = "millrace_log_commits_total",
         "Group commits: frames written and made durable.";
@@ -121,6 +133,20 @@ metrics! {
     retention_stopped: gauge -> Gauge = "millrace_log_retention_stopped",
         "1 while retention by time waits for the wall clock to become plausible.";
 
+    topic_bytes_in: table -> Table<TopicLabel, Total> = "millrace_topic_appended_bytes_total",
+        "Bytes of record batches accepted, by topic: those of the busiest topics (setting metrics_topics_max), the others as (others).";
+    topic_records_in: table -> Table<TopicLabel, Total> = "millrace_topic_appended_records_total",
+        "Records accepted, by topic as above.";
+    topic_bytes_out: table -> Table<TopicLabel, Total> = "millrace_topic_read_bytes_total",
+        "Bytes of record batches given to readers, by topic as above.";
+    topic_records_out: table -> Table<TopicLabel, Total> = "millrace_topic_read_records_total",
+        "Records given to readers, by topic as above; counted in whole batches.";
+
+    lag_records: table -> Table<GroupTopic, u64> = "millrace_group_lag_records",
+        "Records that a group has yet to read (from its committed offsets on; partitions without one don't count), by group and topic: the longest behind (setting metrics_groups_max), the others as (others) in sum.";
+    lag_time: table -> Table<GroupTopic, Duration> = "millrace_group_lag_seconds",
+        "Age of the next record that a group has yet to read, of its partition that is longest behind; by group and topic as above, (others) the largest. Exact to the batch in files read or written lately, judged by the append times of their last batches in others.";
+
     partitions: gauge -> Gauge = "millrace_broker_partitions",
         "Partitions of all topics.";
     topics: gauge -> Gauge = "millrace_broker_topics",
@@ -142,10 +168,32 @@ metrics! {
         "Times that work waited for a memory pool.";
 }
 
+/// How many series have names that clients choose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Topics that have series of their own; 0 for no series by topic.
+    pub topics_max: usize,
+    /// Pairs of group and topic that have series of their own; 0 for no series
+    /// by group.
+    pub groups_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { topics_max: 100, groups_max: 100 }
+    }
+}
+
 /// The error label of a request that succeeded.
 pub const NO_ERROR: &str = "none";
 
 impl Metrics {
+    /// All metrics at zero, with the usual limits.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_limits(Limits::default())
+    }
+
     /// Where a front registers what it alone counts.
     #[must_use]
     pub fn registry(&self) -> &Registry {
@@ -181,6 +229,7 @@ macro_rules! labels {
         pub struct $name { $(#[allow(missing_docs, reason = "the struct's line says it")] pub $label: $type,)* }
 
         impl Labels for $name {
+            const NAMES: &'static [&'static str] = &[$(stringify!($label)),*];
             fn each(&self, put: &mut dyn FnMut(&'static str, &dyn Display)) {
                 $(put(stringify!($label), &self.$label);)*
             }
@@ -211,11 +260,31 @@ mod tests {
     #[test]
     fn names_follow_the_rule() {
         let metrics = Metrics::new();
-        for Desc { name, help } in metrics.registry().descriptions() {
+        for Described { name, help, .. } in metrics.registry().descriptions() {
             assert!(name.starts_with("millrace_"), "{name}");
             assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{name}");
             assert!(help.ends_with('.'), "{name}: {help}");
         }
+    }
+
+    /// What a metric counts in, as its name says.
+    fn unit(name: &str) -> &'static str {
+        match name.strip_suffix("_total").unwrap_or(name) {
+            name if name.ends_with("_seconds") => "seconds",
+            name if name.ends_with("_bytes") => "bytes",
+            _ => "",
+        }
+    }
+
+    #[test]
+    fn the_page_is_current() {
+        let mut page =
+            "| metric | type | labels | unit | what it says |\n|---|---|---|---|---|\n".to_owned();
+        for Described { name, help, kind, labels } in Metrics::new().registry().descriptions() {
+            let (labels, unit) = (labels.join(", "), unit(name));
+            page += &format!("| `{name}` | {kind} | {labels} | {unit} | {help} |\n");
+        }
+        crate::testing::check_page("metrics.md", "the metrics", &page);
     }
 
     #[test]

@@ -78,6 +78,8 @@ impl Broker {
             .await?;
         self.metrics.bytes_out.add(read.bytes as u64);
         self.metrics.batches_out.add(read.batches as u64);
+        self.metrics.records_out.add(read.records_read);
+        partition.traffic().read(read.bytes as u64, read.records_read);
         Ok(Read { offsets: read.offsets, records: read.records, bytes: read.bytes })
     }
 

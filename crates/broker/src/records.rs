@@ -113,6 +113,8 @@ impl Broker {
             let read = self.engine.read_timed(&partition.log, next, bytes_max, is_first).await?;
             self.metrics.bytes_out.add(read.bytes as u64);
             self.metrics.batches_out.add(read.batches as u64);
+            self.metrics.records_out.add(read.records_read);
+            partition.traffic().read(read.bytes as u64, read.records_read);
             page.read.offsets = read.offsets;
             if read.bytes == 0 {
                 return Ok(page.read);

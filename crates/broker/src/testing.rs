@@ -78,13 +78,21 @@ impl Env for RealEnv {
     }
 }
 
-/// Compares a part of docs/configuration.md, named by its marks, with what it
-/// should be; with `UPDATE_DOCS=1` in the environment writes it instead.
+/// Compares a part of docs/configuration.md: see [`check_page`].
+///
+/// # Panics
+/// As there.
+pub fn check_settings_page(part: &str, current: &str) {
+    check_page("configuration.md", part, current);
+}
+
+/// Compares a part of a page of docs/, named by its marks, with what it should
+/// be; with `UPDATE_DOCS=1` in the environment writes it instead.
 ///
 /// # Panics
 /// It is not current, or not there.
-pub fn check_settings_page(part: &str, current: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md");
+pub fn check_page(page: &str, part: &str, current: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(page);
     let begin = format!("<!-- begin of {part}: written by a test -->\n");
     let end = format!("<!-- end of {part} -->\n");
     let page = fs::read_to_string(&path).unwrap_or_default();

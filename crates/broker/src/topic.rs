@@ -18,6 +18,7 @@ use crate::{
     Attribute, Offsets,
     attributes::Attributes,
     config::{Overrides, TopicConfig},
+    metrics::TopicTraffic,
 };
 
 /// The attribute in which a splittable topic keeps its map of hash ranges.
@@ -45,6 +46,7 @@ struct Shared {
     name: TopicName,
     config: ArcSwap<TopicConfig>,
     created: Timestamp,
+    traffic: Arc<TopicTraffic>,
 }
 
 impl Topic {
@@ -55,8 +57,9 @@ impl Topic {
         config: Arc<TopicConfig>,
         attributes: &Overrides,
         logs: Vec<Arc<engine::Partition>>,
+        traffic: Arc<TopicTraffic>,
     ) -> Self {
-        let shared = Arc::new(Shared { name, config: ArcSwap::new(config), created });
+        let shared = Arc::new(Shared { name, config: ArcSwap::new(config), created, traffic });
         let kept = attributes.iter().map(|(key, text)| (key.clone(), Attribute::new(text.clone())));
         let topic = Self {
             id,
@@ -191,6 +194,11 @@ impl Partition {
     #[must_use]
     pub fn config(&self) -> Arc<TopicConfig> {
         self.shared.config.load_full()
+    }
+
+    /// Where its topic counts what goes in and out.
+    pub(crate) fn traffic(&self) -> &TopicTraffic {
+        &self.shared.traffic
     }
 
     /// What a reader may see: all durable.

@@ -95,8 +95,15 @@ impl Broker {
         // A topic that is only validated has no partitions of the log.
         let count = if validate_only { 0 } else { new.partitions };
         let logs = (0..count).map(|n| self.engine.open_nth_partition(id, n)).collect();
-        let topic =
-            Arc::new(Topic::new(id, new.name, created, Arc::new(config), &attributes, logs));
+        let topic = Arc::new(Topic::new(
+            id,
+            new.name,
+            created,
+            Arc::new(config),
+            &attributes,
+            logs,
+            self.metrics.traffic.of(id),
+        ));
         if !validate_only {
             self.topics.write().insert(Arc::clone(&topic));
             tracing::info!(topic = %topic.name(), %id, partitions = new.partitions, "topic created");

@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use millrace_broker::config::{BrokerConfig, ConfigError, Given};
-use millrace_broker::metrics::{Build, Metrics};
+use millrace_broker::metrics::{Build, Limits, Metrics};
 use millrace_broker::{Drivers, EngineOptions, Progress, Supervisor};
 use millrace_cli::Failure;
 use millrace_kafka::{Front, Listener};
@@ -149,7 +149,7 @@ async fn serve(prepared: Prepared) -> Result<(), ServeError> {
     let dir = std::path::absolute(&settings.own.data_dir);
     let dir = dir.unwrap_or_else(|_| settings.own.data_dir.clone());
     let (disk, direct_io) = open_disk(&dir, settings.own.flush).await?;
-    let metrics = Arc::new(Metrics::new());
+    let metrics = Arc::new(Metrics::with_limits(metrics_limits(&settings.own)));
     describe_process(&metrics, &settings);
     let sockets = Sockets::bind(&settings).await?;
     let (bound, http_bound) = (sockets.kafka_bound(), sockets.http_bound());
@@ -276,6 +276,14 @@ async fn start_broker(
         decoders_max: std::thread::available_parallelism().map_or(1, NonZero::get),
     };
     Supervisor::start(drivers, settings).await.map_err(ServeError::data_dir(dir))
+}
+
+fn metrics_limits(own: &Own) -> Limits {
+    let series = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    Limits {
+        topics_max: series(own.metrics_topics_max),
+        groups_max: series(own.metrics_groups_max),
+    }
 }
 
 fn engine_options(own: &Own) -> EngineOptions {

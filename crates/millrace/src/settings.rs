@@ -167,6 +167,12 @@ own_settings! {
     worker_threads: u64 = "0" in (0, 1024), "threads, 0 for one a core",
         "Threads that serve connections.",
         "When other processes need some of the cores.";
+    metrics_topics_max: u64 = "100" in (0, 10_000), "topics, 0 for none",
+        "Busiest topics that have figures of their own in /metrics; the others are summed.",
+        "Up where each of many topics is watched, to 0 where names of topics may not be told.";
+    metrics_groups_max: u64 = "100" in (0, 10_000), "pairs of group and topic, 0 for none",
+        "Consumer groups longest behind whose lag is in /metrics, by topic; the others are summed.",
+        "Up where each of many groups is watched, to 0 where their names may not be told.";
     log_format: LogFormat = "text", "text or json",
         "Form of the log on standard error.",
         "To json where a machine collects it.";

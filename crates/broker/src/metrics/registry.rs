@@ -27,6 +27,19 @@ pub struct Desc {
     pub help: &'static str,
 }
 
+/// A metric as documentation has it.
+#[derive(Clone, Copy, Debug)]
+pub struct Described {
+    /// Its name.
+    pub name: &'static str,
+    /// One sentence for the operator.
+    pub help: &'static str,
+    /// Prometheus' type.
+    pub kind: &'static str,
+    /// The names of its labels.
+    pub labels: &'static [&'static str],
+}
+
 /// Only ever grows.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -135,7 +148,10 @@ impl Default for Histogram {
 
 /// The labels of a family: a small struct of bounded values.
 pub trait Labels: Ord + Clone + Send + Sync + 'static {
-    /// Calls `put` with the name and value of each label, always in one order.
+    /// The names of its labels.
+    const NAMES: &'static [&'static str];
+    /// Calls `put` with the name and value of each label, in the order of
+    /// [`Self::NAMES`].
     fn each(&self, put: &mut dyn FnMut(&'static str, &dyn std::fmt::Display));
 }
 
@@ -166,9 +182,65 @@ impl<L, M> Default for Family<L, M> {
     }
 }
 
+/// Series that are made anew before each scrape, instead of recorded into.
+#[derive(Debug)]
+pub struct Table<L, V> {
+    rows: Mutex<Vec<(L, V)>>,
+}
+
+impl<L, V> Table<L, V> {
+    /// Shows these series from now on, and no others.
+    pub fn replace(&self, rows: Vec<(L, V)>) {
+        *self.rows.lock() = rows;
+    }
+}
+
+impl<L, V> Default for Table<L, V> {
+    fn default() -> Self {
+        Self { rows: Mutex::new(Vec::new()) }
+    }
+}
+
+/// What a row of a table shows.
+pub trait Value: Clone + Send + Sync + 'static {
+    /// How Prometheus takes it.
+    const KIND: &'static str;
+    /// As text.
+    fn text(&self) -> String;
+}
+
+/// A count that only grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Total(pub u64);
+
+impl Value for Total {
+    const KIND: &'static str = "counter";
+    fn text(&self) -> String {
+        self.0.to_string()
+    }
+}
+
+impl Value for u64 {
+    const KIND: &'static str = "gauge";
+    fn text(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Value for Duration {
+    const KIND: &'static str = "gauge";
+    fn text(&self) -> String {
+        in_seconds(micros(*self))
+    }
+}
+
 /// What can write itself as Prometheus text.
 trait Render: Send + Sync {
     fn kind(&self) -> &'static str;
+    /// The names of its labels.
+    fn labels(&self) -> &'static [&'static str] {
+        &[]
+    }
     /// Writes its lines; `labels` is empty or `a="b",c="d"`.
     fn render(&self, name: &str, labels: &str, out: &mut String);
 }
@@ -236,12 +308,30 @@ impl<L: Labels, M: Render + Default> Render for Family<L, M> {
     fn kind(&self) -> &'static str {
         M::default().kind()
     }
+    fn labels(&self) -> &'static [&'static str] {
+        L::NAMES
+    }
     fn render(&self, name: &str, _: &str, out: &mut String) {
         // Copied, so that a scrape never holds the lock while it formats.
         let all: Vec<(L, Arc<M>)> =
             self.series.read().iter().map(|(l, m)| (l.clone(), Arc::clone(m))).collect();
         for (labels, series) in all {
             series.render(name, &label_text(&labels), out);
+        }
+    }
+}
+
+impl<L: Labels, V: Value> Render for Table<L, V> {
+    fn kind(&self) -> &'static str {
+        V::KIND
+    }
+    fn labels(&self) -> &'static [&'static str] {
+        L::NAMES
+    }
+    fn render(&self, name: &str, _: &str, out: &mut String) {
+        let rows = self.rows.lock().clone();
+        for (labels, value) in rows {
+            line(out, name, &label_text(&labels), value.text());
         }
     }
 }
@@ -304,10 +394,22 @@ impl Registry {
         self.add(desc, Family::default())
     }
 
-    /// Name and help of everything registered.
+    /// Registers series that are made before each scrape.
+    pub fn table<L: Labels, V: Value>(&self, desc: Desc) -> Arc<Table<L, V>> {
+        self.add(desc, Table::default())
+    }
+
+    /// What is known of everything registered, in its order.
     #[must_use]
-    pub fn descriptions(&self) -> Vec<Desc> {
-        self.metrics.lock().iter().map(|(desc, _)| *desc).collect()
+    pub fn descriptions(&self) -> Vec<Described> {
+        let metrics = self.metrics.lock();
+        let describe = |(desc, metric): &(Desc, Arc<dyn Render>)| Described {
+            name: desc.name,
+            help: desc.help,
+            kind: metric.kind(),
+            labels: metric.labels(),
+        };
+        metrics.iter().map(describe).collect()
     }
 
     /// Calls `refresh` before each scrape, to set what is only looked at then.
@@ -368,6 +470,7 @@ mod tests {
     struct Pool(&'static str, u16);
 
     impl Labels for Pool {
+        const NAMES: &'static [&'static str] = &["pool", "n"];
         fn each(&self, put: &mut dyn FnMut(&'static str, &dyn std::fmt::Display)) {
             put("pool", &self.0);
             put("n", &self.1);

@@ -116,6 +116,11 @@ impl Groups {
         offsets.into_iter().flatten().map(|(partition, committed)| (*partition, committed))
     }
 
+    /// The groups that have stored anything, by name.
+    pub fn stored(&self) -> impl Iterator<Item = &GroupId> {
+        self.durable.iter().map(|(id, _)| id)
+    }
+
     /// The topics that any group has offsets of.
     #[must_use]
     pub fn topics(&self) -> BTreeSet<TopicId> {

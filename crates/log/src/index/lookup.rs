@@ -76,6 +76,32 @@ impl PartitionIndex {
         self.first(from, |entry| entry.append_time >= at && entry.last_offset() >= log_start)
     }
 
+    /// When the first live record at or after `offset` was appended, without
+    /// loading anything: to the batch where the entries are in memory; else
+    /// judged by where in its span the offset lies, between the append times
+    /// of the last batches of the span before and of its own. `None` where
+    /// there is no such record.
+    #[must_use]
+    pub fn append_time_near(&self, offset: Offset) -> Option<Timestamp> {
+        let offset = offset.max(self.log_start);
+        let number = self.slots.partition_point(|slot| slot.span.last_offset < offset);
+        let slot = self.slots.get(number)?;
+        let until = slot.span.append_time;
+        if let Some(entries) = slot.entries() {
+            let entry = entries.partition_point(|e| e.last_offset() < offset);
+            return Some(entries.get(entry).map_or(until, |entry| entry.append_time));
+        }
+        let before = number.checked_sub(1).and_then(|before| self.slots.get(before));
+        let Some(before) = before else { return Some(until) };
+        let span = &slot.span;
+        let since = before.span.append_time.min(until);
+        let time = i128::from(until.get()) - i128::from(since.get());
+        let passed = i128::from(offset.since(span.base_offset));
+        let offsets = i128::from(span.next_offset().since(span.base_offset)).max(1);
+        let judged = i128::from(since.get()) + time * passed / offsets;
+        Some(i64::try_from(judged).map_or(until, Timestamp))
+    }
+
     /// Finds the first of the live extents with the largest timestamp; `AtEnd`
     /// where none has one.
     #[must_use]

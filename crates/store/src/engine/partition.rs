@@ -149,6 +149,20 @@ impl Partition {
         self.core.lock().state.producers().collect()
     }
 
+    /// Records from `from` (or the log start) to the high watermark, and about
+    /// when the first of them was appended. Reads nothing from the disk: see
+    /// [`PartitionIndex::append_time_near`].
+    #[must_use]
+    pub fn backlog(&self, from: Offset) -> (u64, Option<Timestamp>) {
+        let core = self.core.lock();
+        let offsets = core.offsets();
+        let from = from.max(offsets.log_start);
+        if from >= offsets.high_watermark {
+            return (0, None);
+        }
+        (offsets.high_watermark.since(from), core.index.append_time_near(from))
+    }
+
     /// The log start that `limits` allow at the time `now`, where it moves.
     #[must_use]
     pub fn expired(&self, limits: RetentionLimits, now: Timestamp) -> Option<Offset> {

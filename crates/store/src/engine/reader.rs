@@ -55,6 +55,8 @@ pub struct Read {
     pub bytes: usize,
     /// Batches in all.
     pub batches: usize,
+    /// Records in all, as far as their offsets tell.
+    pub records_read: u64,
     /// When each was appended, in order, where that was asked for.
     pub append_times: Vec<Timestamp>,
 }
@@ -449,6 +451,7 @@ impl Engine {
             }
             read.bytes += slice.entry.len as usize;
             read.batches += 1;
+            read.records_read += u64::from(slice.entry.last_offset_delta) + 1;
             if timed {
                 read.append_times.push(slice.entry.append_time);
             }
@@ -541,6 +544,7 @@ impl Engine {
             }
             read.bytes += slice.entry.len as usize;
             read.batches += 1;
+            read.records_read += u64::from(slice.entry.last_offset_delta) + 1;
             if timed {
                 read.append_times.push(slice.entry.append_time);
             }
