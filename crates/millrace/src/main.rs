@@ -18,6 +18,7 @@ mod serve;
 mod settings;
 mod signals;
 mod sockets;
+mod systemd;
 mod version;
 
 use std::process::ExitCode;

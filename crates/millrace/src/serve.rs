@@ -37,7 +37,8 @@ use crate::settings::{
 };
 use crate::signals::Signals;
 use crate::sockets::{BindError, Sockets};
-use crate::{endpoints, files_open, logging, version};
+use crate::systemd::Moment;
+use crate::{endpoints, files_open, logging, systemd, version};
 
 /// How often the warning about open addresses is repeated.
 const WARNING_PERIOD: Duration = Duration::from_secs(3600);
@@ -195,6 +196,7 @@ async fn serve(prepared: Prepared) -> Result<(), ServeError> {
     let announcement =
         Announcement { data_dir, direct_io, kafka: &bound, http: &http_bound, signed };
     announcement.make(settings.own.log_format);
+    systemd::notify(Moment::Ready);
     if settings.own.open_to_others() {
         tokio::spawn(warn_of_open_addresses());
     }
@@ -203,6 +205,7 @@ async fn serve(prepared: Prepared) -> Result<(), ServeError> {
     tracing::info!(signal, "stopping: finishing what is in flight; a second signal stops at once");
     tokio::spawn(stop_at_once(signals));
     readiness.set(Stage::Stopping);
+    systemd::notify(Moment::Stopping);
     endpoints::remove(&dir).map_err(ServeError::data_dir(&dir))?;
     stop_kafka.send_replace(true);
     while let Some(ended) = listeners.join_next().await {
