@@ -8,32 +8,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use millrace_bench::{BenchArgs, BenchError, Outcome};
+use millrace_cli::Failure;
 
 /// What a shell expects of a program that was interrupted.
 const INTERRUPTED: i32 = 130;
 
-/// Runs to its end. 0 if everything that was read is right, 1 if not or if
-/// the run failed, 2 if the options can't be.
-pub(crate) fn run(args: &BenchArgs) -> ExitCode {
+/// Runs to its end. Exit code 0 if everything that was read is right.
+///
+/// # Errors
+/// What the run failed by; options that can't be.
+pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
-    if let Err(error) = stop_on_ctrl_c(Arc::clone(&stop)) {
-        eprintln!("millrace bench: can't handle Ctrl-C: {error}");
-        return ExitCode::FAILURE;
-    }
-    match millrace_bench::run(args, &stop) {
-        Ok(outcome) => match print(&outcome, args.json) {
-            Ok(()) if outcome.is_clean() => ExitCode::SUCCESS,
-            Ok(()) => ExitCode::FAILURE,
-            Err(error) => {
-                eprintln!("millrace bench: can't print the result: {error}");
-                ExitCode::FAILURE
-            }
-        },
-        Err(error) => {
-            eprintln!("millrace bench: {error}");
-            ExitCode::from(if matches!(error, BenchError::Options(_)) { 2 } else { 1 })
-        }
-    }
+    stop_on_ctrl_c(Arc::clone(&stop))
+        .map_err(|error| Failure::Failed(format!("can't handle Ctrl-C: {error}")))?;
+    let outcome = millrace_bench::run(args, &stop).map_err(|error| match error {
+        BenchError::Options(_) => Failure::Usage(error.to_string()),
+        error => Failure::Failed(error.to_string()),
+    })?;
+    print(&outcome, args.json)?;
+    Ok(ExitCode::from(u8::from(!outcome.is_clean())))
 }
 
 fn print(outcome: &Outcome, json: bool) -> io::Result<()> {

@@ -36,7 +36,7 @@ fn main() -> ExitCode {
         Command::Config(command) => done(config::run(command)),
         Command::Completions(args) => done(cli::completions(&args)),
         Command::History(HistoryCommand::Check(args)) => history::check(&args),
-        Command::Bench(args) => Ok(bench::run(&args)),
+        Command::Bench(args) => bench::run(&args),
     };
     result.unwrap_or_else(|failure| ExitCode::from(report(&failure)))
 }
