@@ -169,3 +169,54 @@ def test_topics_and_groups_have_no_more_series_than_asked_for(start_millrace, ad
     admin_of(none.bootstrap).create(name)
     produce(none, name, 1)
     assert name not in urllib.request.urlopen(f"http://{none.http}/metrics", timeout=30).read().decode()
+
+
+def lines(server, message: str) -> list[dict]:
+    """What the log says in JSON under one message."""
+    every = [json.loads(line) for line in server.logged().splitlines() if line.startswith("{")]
+    return [line for line in every if line.get("message") == message]
+
+
+def test_a_slow_request_says_where_its_time_went(start_millrace, admin_of, name, tmp_path):
+    """A flush that takes 1.5 s is one; a fetch that waits as long for records is not."""
+    server = start_millrace(log_format="json")
+    admin_of(server.bootstrap).create(name)
+    produce(server, name, 1)
+    consumer = Consumer({"bootstrap.servers": server.bootstrap, "group.id": name, "auto.offset.reset": "earliest",
+                         "fetch.wait.max.ms": 2500, "fetch.min.bytes": 1 << 20, "log_level": 0})  # fmt: skip
+    consumer.subscribe([name])
+    until(lambda: consumer.poll(0.1), "the record that is there")
+    consumer.close()
+    assert not lines(server, "slow request")
+    producer = Producer({"bootstrap.servers": server.bootstrap, "client.id": 'a "client"\n', "log_level": 0})
+    with slowed(server, "fdatasync", 1.5, "1", tmp_path / "strace"):
+        producer.produce(name, b"late" * 100)
+        assert producer.flush(30) == 0
+    (line,) = until(lambda: [line for line in lines(server, "slow request") if line["api"] == "Produce"], "it is told of")
+    assert line["level"] == "WARN" and line["front"] == "kafka" and line["error"] == "none"
+    assert line["client_id"] == '"a \\"client\\"\\n"' and line["peer"] == "127.0.0.1" and line["version"] >= 7
+    assert line["request_bytes"] > 400 and line["response_bytes"] > 0
+    assert 1000 <= line["log_ms"] <= line["total_ms"] < 30_000
+    assert line["waited_for"] == "the log"
+    assert line["total_ms"] >= line["queue_ms"] + line["work_ms"] + line["log_ms"] + line["response_ms"] - 4
+    labels = {"front": "kafka", "api": "Produce"}
+    assert of(server, "millrace_front_slow_requests_total", **labels) == 1
+    assert of(server, "millrace_front_request_log_duration_seconds_sum", **labels) >= 1.5
+    assert of(server, "millrace_front_request_queue_duration_seconds_count", **labels) == 2
+    assert of(server, "millrace_front_response_duration_seconds_count", **labels) == 2
+    assert of(server, "millrace_front_response_duration_seconds_sum", **labels) < 0.5
+
+
+def test_each_line_of_the_log_is_json_where_that_is_asked_for(start_millrace, admin_of, name):
+    server = start_millrace(log_format="json", log_level="debug")
+    admin_of(server.bootstrap).create(name)
+    produce(server, name, 1)
+    assert server.terminate() == 0
+    told = [json.loads(line) for line in server.logged().splitlines()]
+    assert len(told) > 3 and all({"timestamp", "level"} <= set(line) for line in told if "message" in line)
+
+
+def test_no_colours_where_there_is_no_terminal(start_millrace):
+    server = start_millrace()
+    assert server.terminate() == 0
+    assert "\x1b[" not in server.logged()

@@ -7,18 +7,20 @@
 
 mod lag;
 mod registry;
+mod slow;
 mod traffic;
 
 use std::fmt::Display;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use lag::GroupTopic;
 pub(crate) use lag::{Lag, Lags};
 pub use registry::{
     Counter, Desc, Described, Family, Gauge, Histogram, Labels, Registry, SERIES_MAX, Seconds,
-    Table, Total,
+    Table, Time, Total,
 };
+pub use slow::{Answered, SlowRequests, Spent};
 pub use traffic::TopicLabel;
 pub(crate) use traffic::{TopicTraffic, Traffic};
 
@@ -31,6 +33,7 @@ macro_rules! metrics {
             registry: Registry,
             pub(crate) limits: Limits,
             pub(crate) traffic: Traffic,
+            slow: SlowRequests,
             $(#[doc = $help] pub $field: Arc<$type>,)*
         }
 
@@ -41,7 +44,8 @@ macro_rules! metrics {
                 let registry = Registry::default();
                 $(let $field = registry.$make(Desc { name: $name, help: $help });)*
                 let traffic = Traffic::default();
-                Self { registry, limits, traffic, $($field,)* }
+                let slow = SlowRequests::new(limits.slow_request);
+                Self { registry, limits, traffic, slow, $($field,)* }
             }
         }
     };
@@ -61,6 +65,14 @@ metrics! {
         "Requests answered, by front, API, version and error name (none for success).";
     request_latency: histograms -> Family<Api, Histogram> = "millrace_front_request_duration_seconds",
         "Time from a request begun to its response queued for the socket, by front and API.";
+    request_queue: histograms -> Family<Api, Histogram> = "millrace_front_request_queue_duration_seconds",
+        "Time from a request received whole to its handler begun, by front and API.";
+    request_log: histograms -> Family<Api, Histogram> = "millrace_front_request_log_duration_seconds",
+        "Time that a request waited for the log, by front and API: to be durable (a produce, a commit of offsets), or for what the client asked to wait for (records to fetch, members of its group).";
+    response_time: histograms -> Family<Api, Histogram> = "millrace_front_response_duration_seconds",
+        "Time from a response ready to its last byte written to the socket, by front and API (Kafka's front).";
+    slow_requests: counters -> Family<Api, Counter> = "millrace_front_slow_requests_total",
+        "Requests that took longer than slow_request_ms, by front and API; what a client asked to wait for is not counted.";
     request_errors: counters -> Family<Reason, Counter> = "millrace_front_refused_total",
         "Connections or requests refused before they reached a handler, by reason.";
     connections: gauges -> Family<Front, Gauge> = "millrace_front_connections",
@@ -166,9 +178,12 @@ metrics! {
         "Bytes that each memory pool may use.";
     memory_waits: counters -> Family<Pool, Counter> = "millrace_memory_pool_waits_total",
         "Times that work waited for a memory pool.";
+    memory_wait_time: times -> Family<Pool, Time> = "millrace_memory_pool_wait_seconds_total",
+        "Time that work waited for a memory pool, all waits together.";
 }
 
-/// How many series have names that clients choose.
+/// How much is told of clients: how many series have names that they choose,
+/// and which of their requests are slow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Topics that have series of their own; 0 for no series by topic.
@@ -176,11 +191,13 @@ pub struct Limits {
     /// Pairs of group and topic that have series of their own; 0 for no series
     /// by group.
     pub groups_max: usize,
+    /// A request that takes so long is told of in the log; zero for none.
+    pub slow_request: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { topics_max: 100, groups_max: 100 }
+        Self { topics_max: 100, groups_max: 100, slow_request: Duration::from_secs(1) }
     }
 }
 
@@ -198,6 +215,27 @@ impl Metrics {
     #[must_use]
     pub fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    /// Records where the time of one answered request went, for a front that
+    /// keeps no series; [`Self::request`] counts it.
+    pub fn spent(&self, request: &Answered<'_>, spent: &Spent) {
+        let labels = Api { front: request.front, api: request.api };
+        self.request_queue.with(&labels).observe(spent.queue);
+        let waited = spent.log + spent.asked;
+        if !waited.is_zero() {
+            self.request_log.with(&labels).observe(waited);
+        }
+        if self.slow.is_slow(spent) {
+            self.slow_requests.with(&labels).increment();
+            self.slow.tell(request, spent, Instant::now());
+        }
+    }
+
+    /// Tells of slow requests.
+    #[must_use]
+    pub fn slow_requests(&self) -> &SlowRequests {
+        &self.slow
     }
 
     /// Records one answered request. `error` is the protocol's name of the

@@ -8,8 +8,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
-use millrace_broker::metrics::{self, Counter, Gauge, Metrics};
+use millrace_broker::metrics::{self, Counter, Gauge, Metrics, Time};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Bytes of one permit: the semaphore counts in 32 bits.
@@ -66,6 +67,7 @@ pub struct Pool {
     small: Part,
     gauge: Arc<Gauge>,
     waits: Arc<Counter>,
+    wait_time: Arc<Time>,
     waiting: Arc<AtomicUsize>,
 }
 
@@ -99,8 +101,9 @@ impl Pool {
         let labels = metrics::Pool { pool: NAME };
         let gauge = metrics.memory_used.with(&labels);
         let waits = metrics.memory_waits.with(&labels);
+        let wait_time = metrics.memory_wait_time.with(&labels);
         metrics.memory_limit.with(&labels).set(u64::try_from(bytes).unwrap_or(u64::MAX));
-        Self { large, small, gauge, waits, waiting: Arc::default() }
+        Self { large, small, gauge, waits, wait_time, waiting: Arc::default() }
     }
 
     /// Whether `bytes` could ever be given.
@@ -121,7 +124,10 @@ impl Pool {
     pub async fn take(self, bytes: usize, of: Use) -> Permit {
         self.waits.increment();
         let _waiting = Waiting::new(&self.waiting);
-        match Arc::clone(&self.part(bytes, of).free).acquire_many_owned(units(bytes)).await {
+        let asked = Instant::now();
+        let taken = Arc::clone(&self.part(bytes, of).free).acquire_many_owned(units(bytes)).await;
+        self.wait_time.add(asked.elapsed());
+        match taken {
             Ok(held) => Permit::new(held, &self.gauge),
             // The semaphore is never closed.
             Err(_) => std::future::pending().await,

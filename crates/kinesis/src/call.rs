@@ -1,10 +1,11 @@
 //! One request on its way through an action: what it may ask of the server.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use millrace_broker::{Broker, Topic};
-use millrace_types::{PartitionId, Timestamp};
+use millrace_broker::{Broker, Ended, Topic};
+use millrace_types::{Lsn, PartitionId, Timestamp};
 
 use crate::arn::{self, Arn};
 use crate::error::{Code, Error};
@@ -33,6 +34,27 @@ pub(crate) struct Call<'f> {
     pub(crate) broker: Arc<Broker>,
     /// The region that the client signed for.
     pub(crate) region: String,
+    /// What it waited for.
+    pub(crate) waits: &'f Waits,
+}
+
+/// How long a request waited, in microseconds.
+#[derive(Debug, Default)]
+pub(crate) struct Waits {
+    log: AtomicU64,
+    asked: AtomicU64,
+}
+
+impl Waits {
+    /// For the log to be durable.
+    pub(crate) fn log(&self) -> Duration {
+        Duration::from_micros(self.log.load(Ordering::Relaxed))
+    }
+
+    /// For records to come, since the server's settings let it.
+    pub(crate) fn asked(&self) -> Duration {
+        Duration::from_micros(self.asked.load(Ordering::Relaxed))
+    }
 }
 
 /// The lists that go on by a token of [`Call::page`].
@@ -53,6 +75,25 @@ impl Call<'_> {
     /// The time by which limits count.
     pub(crate) fn counted(&self) -> Duration {
         self.broker.env().monotonic()
+    }
+
+    /// Waits until the log is durable up to `lsn`.
+    pub(crate) async fn durable(&self, lsn: Lsn) -> Result<(), Ended> {
+        self.timed(&self.waits.log, self.broker.durable(lsn)).await
+    }
+
+    /// Waits for what the client wants to wait for.
+    pub(crate) async fn asked_to_wait<T>(&self, event: impl Future<Output = T>) -> T {
+        self.timed(&self.waits.asked, event).await
+    }
+
+    async fn timed<T>(&self, count: &AtomicU64, wait: impl Future<Output = T>) -> T {
+        let env = self.broker.env();
+        let began = env.monotonic();
+        let done = wait.await;
+        let waited = env.monotonic().saturating_sub(began).as_micros();
+        count.fetch_add(u64::try_from(waited).unwrap_or(u64::MAX), Ordering::Relaxed);
+        done
     }
 
     /// A shard, as limits know it.

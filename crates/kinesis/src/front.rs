@@ -9,16 +9,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::USER_AGENT;
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body as HttpBody;
-use millrace_broker::metrics::{Metrics, NO_ERROR};
+use millrace_broker::metrics::{Answered, Metrics, NO_ERROR, Spent};
 use millrace_broker::{Broker, ChangeError};
 use millrace_types::Timestamp;
 
 use crate::actions::{self, Answer};
 use crate::auth::{self, Credentials};
-use crate::call::Call;
+use crate::call::{Call, Waits};
 use crate::error::{Code, Error};
 use crate::http::{
     Body, BodyError, ContentType, Memory, ReadBody, RequestId, RequestIds, content_type, discard,
@@ -153,6 +154,11 @@ impl Front {
         let arrived = env.wall();
         let read = self.read(&head, body, arrived).await;
         let begun = env.monotonic();
+        let waits = Waits::default();
+        let (queue, request_bytes) = match &read {
+            Ok((_, body)) => (body.waited, body.bytes.len()),
+            Err(_) => (Duration::ZERO, 0),
+        };
         let answered = match read {
             Ok((region, body)) => {
                 let call = Call {
@@ -165,6 +171,7 @@ impl Front {
                     encoding,
                     broker,
                     region,
+                    waits: &waits,
                 };
                 self.perform(operation, body, encoding, call, &id).await
             }
@@ -174,6 +181,20 @@ impl Front {
         let took = env.monotonic().saturating_sub(begun);
         let name = operation.map_or("unknown", |(name, _)| name);
         self.metrics.request(FRONT, name, 0, failed, took);
+        let (log, asked) = (waits.log(), waits.asked());
+        let work = took.saturating_sub(log + asked);
+        let agent = head.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok());
+        let request = Answered {
+            front: FRONT,
+            api: name,
+            version: 0,
+            client: agent.unwrap_or_default(),
+            peer: &"-",
+            error: failed,
+            request_bytes,
+            response_bytes: 0,
+        };
+        self.metrics.spent(&request, &Spent { queue, work, log, asked, ..Spent::default() });
         answered.unwrap_or_else(|error| match error {
             Failed::Error(error) => respond_error(&error, encoding, &id),
             Failed::TooLarge => respond(StatusCode::PAYLOAD_TOO_LARGE, None, Vec::new(), &id, None),

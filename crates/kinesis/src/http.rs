@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
@@ -19,7 +19,7 @@ use http::{HeaderValue, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
-use millrace_broker::metrics::{self, Counter, Metrics};
+use millrace_broker::metrics::{self, Counter, Metrics, Time};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -48,6 +48,7 @@ pub(crate) struct Memory {
     /// Of the whole pool.
     units: usize,
     waits: Arc<Counter>,
+    wait_time: Arc<Time>,
 }
 
 impl Memory {
@@ -62,7 +63,8 @@ impl Memory {
         metrics.registry().before_scrapes(move || {
             used.set(count(units.saturating_sub(left.available_permits())));
         });
-        Self { free, units, waits: metrics.memory_waits.with(&pool) }
+        let waits = metrics.memory_waits.with(&pool);
+        Self { free, units, waits, wait_time: metrics.memory_wait_time.with(&pool) }
     }
 
     /// Takes `bytes`, if nobody waits for them or holds them.
@@ -78,7 +80,9 @@ impl Memory {
         }
         self.waits.increment();
         let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
+        let asked = Instant::now();
         let taken = Arc::clone(&self.free).acquire_many_owned(units).await;
+        self.wait_time.add(asked.elapsed());
         taken.map_err(|_| Error::internal("The server is stopping."))
     }
 
@@ -122,6 +126,8 @@ pub(crate) fn content_type(headers: &HeaderMap) -> ContentType {
 pub(crate) struct ReadBody {
     pub(crate) bytes: Bytes,
     pub(crate) memory: OwnedSemaphorePermit,
+    /// How long it waited for that.
+    pub(crate) waited: Duration,
     /// Whether the bytes are compressed.
     gzip: bool,
 }
@@ -168,12 +174,14 @@ where
     // Of a length that is not known the most is taken: to take more on the way
     // could leave two requests that wait for each other.
     let most = if gzip { BODY_BYTES_MAX } else { said.unwrap_or(BODY_BYTES_MAX) };
+    let asked = Instant::now();
     let memory = memory.take(most).await.map_err(BodyError::Stopping)?;
+    let waited = asked.elapsed();
     let by_size = u64::try_from(most).unwrap_or(u64::MAX) / BODY_BYTES_PER_SECOND_MIN;
     let time = BODY_TIME + Duration::from_secs(by_size);
     let collected = tokio::time::timeout(time, collect(body, most)).await;
     let bytes = collected.map_err(|_| BodyError::Gone)??;
-    Ok(ReadBody { bytes, memory, gzip })
+    Ok(ReadBody { bytes, memory, waited, gzip })
 }
 
 /// Reads a body and keeps nothing: a client that is still sending would not

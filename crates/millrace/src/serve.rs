@@ -286,6 +286,7 @@ fn metrics_limits(own: &Own) -> Limits {
     Limits {
         topics_max: series(own.metrics_topics_max),
         groups_max: series(own.metrics_groups_max),
+        slow_request: Duration::from_millis(own.slow_request_ms),
     }
 }
 

@@ -173,6 +173,9 @@ own_settings! {
     metrics_groups_max: u64 = "100" in (0, 10_000), "pairs of group and topic, 0 for none",
         "Consumer groups longest behind whose lag is in /metrics, by topic; the others are summed.",
         "Up where each of many groups is watched, to 0 where their names may not be told.";
+    slow_request_ms: u64 = "1000" in (0, 3_600_000), "milliseconds, 0 for never",
+        "A request that takes so long is told of in the log, with where its time went; what a client asked to wait for is not slow.",
+        "Down while looking for what slows clients, up where slow is usual.";
     log_format: LogFormat = "text", "text or json",
         "Form of the log on standard error.",
         "To json where a machine collects it.";

@@ -95,6 +95,22 @@ impl Seconds {
     }
 }
 
+/// Time that only grows, kept in microseconds and shown in seconds.
+#[derive(Debug, Default)]
+pub struct Time(AtomicU64);
+
+impl Time {
+    /// Adds so much.
+    pub fn add(&self, time: Duration) {
+        self.add_micros(micros(time));
+    }
+
+    /// Adds so many microseconds.
+    pub fn add_micros(&self, micros: u64) {
+        self.0.fetch_add(micros, Ordering::Relaxed);
+    }
+}
+
 /// Buckets with fixed upper bounds in microseconds, shown in seconds.
 #[derive(Debug)]
 pub struct Histogram {
@@ -284,6 +300,15 @@ impl Render for Seconds {
     }
 }
 
+impl Render for Time {
+    fn kind(&self) -> &'static str {
+        "counter"
+    }
+    fn render(&self, name: &str, labels: &str, out: &mut String) {
+        line(out, name, labels, in_seconds(self.0.load(Ordering::Relaxed)));
+    }
+}
+
 impl Render for Histogram {
     fn kind(&self) -> &'static str {
         "histogram"
@@ -386,6 +411,11 @@ impl Registry {
 
     /// Registers a gauge with labels.
     pub fn gauges<L: Labels>(&self, desc: Desc) -> Arc<Family<L, Gauge>> {
+        self.add(desc, Family::default())
+    }
+
+    /// Registers time that only grows, with labels.
+    pub fn times<L: Labels>(&self, desc: Desc) -> Arc<Family<L, Time>> {
         self.add(desc, Family::default())
     }
 

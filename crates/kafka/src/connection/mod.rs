@@ -10,6 +10,7 @@ mod clock;
 mod queue;
 mod receive;
 mod send;
+mod trace;
 
 use std::future::poll_fn;
 use std::io;
@@ -27,6 +28,8 @@ use self::queue::{Queue, Refused};
 use self::receive::Frame;
 pub(crate) use self::receive::{Receive, ReceiveError};
 use self::send::Send;
+pub(crate) use self::send::Written;
+pub(crate) use self::trace::Trace;
 use crate::api::{self, Api, Refusal};
 use crate::codec::{self, CodecError, KafkaString};
 use crate::context::{Call, Context};
@@ -101,6 +104,8 @@ struct Connection<S> {
     client_id: Option<KafkaString>,
     /// A request that may not begin yet.
     staged: Option<Frame>,
+    /// It was received just now.
+    is_fresh: bool,
     queue: Queue,
     send: Send,
     input: Input,
@@ -112,8 +117,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let front = &context.front;
         let receive = Receive::new(front.memory.clone(), front.settings.socket_request_max_bytes);
         let queue = Queue::new(Arc::clone(&context.broker), Arc::clone(&front.metrics));
-        let (send, input, clock) = (Send::default(), Input::Open, Clock::new());
-        Self { stream, context, receive, client_id: None, staged: None, queue, send, input, clock }
+        Self {
+            stream,
+            context,
+            receive,
+            client_id: None,
+            staged: None,
+            is_fresh: false,
+            queue,
+            send: Send::default(),
+            input: Input::Open,
+            clock: Clock::new(),
+        }
     }
 
     fn stop(&mut self) {
@@ -147,6 +162,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if let Poll::Ready(flushed) = self.send.poll_flush(task, &mut self.stream) {
                 flushed?;
             }
+            while let Some(written) = self.send.take_written() {
+                let client = self.client_id.as_ref().map_or("", KafkaString::as_str);
+                self.context.front.metrics.written(&written, &self.context, client);
+            }
             // Room for the staged request may be there now, and nobody else
             // would wake this task for it.
             if self.staged.is_some() && self.send.bytes() < unsent {
@@ -177,15 +196,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let room = self.queue.len() < settings.in_flight_requests_max
             && self.send.bytes() + self.queue.bytes() < settings.response_bytes_max;
         let Some(frame) = self.staged.take_if(|frame| room && self.queue.admits(frame.api)) else {
+            self.is_fresh = false;
             return Ok(false);
         };
-        let Frame { api, mut payload, permit } = frame;
+        let Frame { api, mut payload, permit, arrived } = frame;
+        let begun = if self.is_fresh { arrived } else { std::time::Instant::now() };
+        let trace = Trace::begun(arrived, begun, payload.len());
         let header = codec::read_header(&mut payload)?;
         let version = header.api_version;
         if !api.accepts(version) {
             // The receiver lets ApiVersions alone through.
             let response = api::unsupported_api_versions(header.correlation_id)?;
-            self.queue.answered(api, version, response);
+            self.queue.answered(api, version, response, trace);
             return Ok(true);
         }
         let call = Call {
@@ -195,7 +217,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             correlation_id: header.correlation_id,
             client_id: self.own_client_id(header.client_id),
         };
-        self.queue.begin(api, version, (api.start)(call, payload), permit);
+        self.queue.begin(api, version, (api.start)(call, payload), permit, trace);
         Ok(true)
     }
 
@@ -217,6 +239,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Poll::Pending => Ok(false),
             Poll::Ready(Ok(Some(frame))) => {
                 self.staged = Some(frame);
+                self.is_fresh = true;
                 Ok(true)
             }
             Poll::Ready(Ok(None)) => {

@@ -8,13 +8,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context as Task, Poll};
-use std::time::Instant;
 
 use futures_util::future::BoxFuture;
 use millrace_broker::Broker;
 use millrace_types::Lsn;
 
-use super::send::Send;
+use super::send::{Send, Written};
+use super::trace::{Awaited, Trace};
 use crate::api::{Api, Pending, Refusal, Started};
 use crate::memory::Permit;
 use crate::metrics::FrontMetrics;
@@ -25,13 +25,11 @@ mod tests;
 
 enum State {
     /// In the part that runs in order; only the newest request can be here.
-    Starting {
-        future: BoxFuture<'static, Result<Started, Refusal>>,
-        memory: Option<Permit>,
-    },
+    Starting { future: BoxFuture<'static, Result<Started, Refusal>>, memory: Option<Permit> },
     Waiting {
         pending: Pending,
-        _memory: Option<Permit>,
+        /// Kept for what waits for the log alone.
+        memory: Option<Permit>,
     },
     /// Answered by this once the log is durable up to there. Only the oldest
     /// request waits actively, since the log becomes durable in order.
@@ -44,7 +42,21 @@ struct Request {
     state: State,
     api: &'static Api,
     version: i16,
-    begun: Instant,
+    trace: Trace,
+}
+
+impl Request {
+    /// Notes where it has come to.
+    fn note(&mut self) {
+        match &self.state {
+            State::Starting { .. } => {}
+            State::Waiting { memory: None, .. } => self.trace.awaits(Awaited::Event),
+            State::Waiting { memory: Some(_), .. } | State::Durable(..) => {
+                self.trace.awaits(Awaited::Log);
+            }
+            State::Ready(_) => self.trace.is_answered(),
+        }
+    }
 }
 
 impl State {
@@ -78,7 +90,7 @@ impl State {
     ) -> Result<Self, Refusal> {
         Ok(match pending.as_mut().poll(task) {
             Poll::Ready(response) => Self::Ready(Some(response?)),
-            Poll::Pending => Self::Waiting { pending, _memory: memory },
+            Poll::Pending => Self::Waiting { pending, memory },
         })
     }
 
@@ -138,15 +150,23 @@ impl Queue {
         version: i16,
         future: BoxFuture<'static, Result<Started, Refusal>>,
         permit: Permit,
+        trace: Trace,
     ) {
         let state = State::Starting { future, memory: Some(permit) };
-        self.requests.push_back(Request { state, api, version, begun: Instant::now() });
+        self.requests.push_back(Request { state, api, version, trace });
     }
 
     /// Appends a request that is answered already.
-    pub(crate) fn answered(&mut self, api: &'static Api, version: i16, response: Response) {
+    pub(crate) fn answered(
+        &mut self,
+        api: &'static Api,
+        version: i16,
+        response: Response,
+        mut trace: Trace,
+    ) {
+        trace.is_answered();
         let state = State::Ready(Some(response));
-        self.requests.push_back(Request { state, api, version, begun: Instant::now() });
+        self.requests.push_back(Request { state, api, version, trace });
     }
 
     /// Forgets the oldest request that waits for an event, and all after it:
@@ -164,17 +184,21 @@ impl Queue {
         let mut moved = false;
         for request in &mut self.requests {
             let api = request.api;
-            moved |= request.state.poll(task).map_err(|refusal| Refused { api, refusal })?;
+            if request.state.poll(task).map_err(|refusal| Refused { api, refusal })? {
+                request.note();
+                moved = true;
+            }
         }
         while self.poll_oldest(task)? {
             moved = true;
-            if let Some(Request { state: State::Ready(response), api, version, begun }) =
+            if let Some(Request { state: State::Ready(response), api, version, trace }) =
                 self.requests.pop_front()
             {
                 let error = response.as_ref().map_or(0, Response::error_code);
-                self.metrics.answered(api, version, error, begun.elapsed());
+                self.metrics.answered(api, version, error, &trace);
                 if let Some(response) = response {
-                    send.push(response);
+                    let bytes = response.len();
+                    send.push(response, Written { api, version, error, trace, bytes });
                 }
             }
         }
@@ -195,6 +219,7 @@ impl Queue {
                 return Err(Refused { api: oldest.api, refusal: Refusal::Ended });
             }
             oldest.state = State::Ready(Some(std::mem::take(response)));
+            oldest.trace.is_answered();
         }
         Ok(matches!(oldest.state, State::Ready(_)))
     }

@@ -9,6 +9,7 @@
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context as Task, Poll, ready};
+use std::time::Instant;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures_util::future::BoxFuture;
@@ -60,6 +61,8 @@ pub(crate) struct Frame {
     pub(crate) payload: Bytes,
     /// Held until the request is decoded and carried out.
     pub(crate) permit: Permit,
+    /// When the last of it was received.
+    pub(crate) arrived: Instant,
 }
 
 /// A frame whose first bytes were accepted.
@@ -238,7 +241,7 @@ impl Receive {
         self.buffer.advance(LENGTH_LEN);
         let payload = self.buffer.split_to(len).freeze();
         self.retain();
-        Some(Frame { api, payload, permit })
+        Some(Frame { api, payload, permit, arrived: Instant::now() })
     }
 
     /// Keeps the buffer for the next frame if the pool grants that, and goes on

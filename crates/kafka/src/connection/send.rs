@@ -12,6 +12,8 @@ use std::task::{Context as Task, Poll, ready};
 use bytes::{Buf, Bytes};
 use tokio::io::AsyncWrite;
 
+use super::trace::Trace;
+use crate::api::Api;
 use crate::response::Response;
 
 /// Pieces given to one system call.
@@ -23,13 +25,33 @@ pub(crate) struct Send {
     pieces: VecDeque<Bytes>,
     bytes: usize,
     sent: u64,
+    /// Responses that are not written whole, and where each ends.
+    unwritten: VecDeque<(u64, Written)>,
+}
+
+/// A response, once it is written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Written {
+    pub(crate) api: &'static Api,
+    pub(crate) version: i16,
+    /// The code of its first error; 0 for none.
+    pub(crate) error: i16,
+    pub(crate) trace: Trace,
+    pub(crate) bytes: usize,
 }
 
 impl Send {
-    /// Queues a frame.
-    pub(crate) fn push(&mut self, response: Response) {
+    /// Queues a frame, to be told of when it is written.
+    pub(crate) fn push(&mut self, response: Response, written: Written) {
         self.bytes = self.bytes.saturating_add(response.len());
+        let end = self.sent.saturating_add(u64::try_from(self.bytes).unwrap_or(u64::MAX));
+        self.unwritten.push_back((end, written));
         self.pieces.extend(response.into_pieces().filter(|piece| !piece.is_empty()));
+    }
+
+    /// The next response that is written whole.
+    pub(crate) fn take_written(&mut self) -> Option<Written> {
+        self.unwritten.pop_front_if(|(end, _)| *end <= self.sent).map(|(_, written)| written)
     }
 
     /// Bytes that wait for the socket.

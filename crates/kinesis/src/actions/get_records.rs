@@ -42,7 +42,7 @@ pub(super) async fn run(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Err
     call.end_dry_run(input)?;
     let at = call.shard_name(&stream, iterator.shard);
     call.limits.get(at, call.counted())?;
-    wait(call, &stream.topic, iterator.shard, iterator.next).await;
+    call.asked_to_wait(wait(call, &stream.topic, iterator.shard, iterator.next)).await;
     // Behind it: the shard may have been split meanwhile.
     let shards = Shards::of(&stream.topic, call.now());
     let gone = || Error::not_found("The shard of the ShardIterator is gone.");

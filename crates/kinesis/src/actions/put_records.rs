@@ -95,7 +95,7 @@ pub(super) async fn put(
         // What was appended is committed while it is waited for the children.
         drop(appends);
         if left.is_empty() {
-            call.broker.durable(last).await?;
+            call.durable(last).await?;
             return Ok(results);
         }
         // One child may be that of two.

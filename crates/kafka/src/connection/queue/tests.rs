@@ -14,7 +14,9 @@ async fn memory_while_waiting(wait: fn(Pending) -> Started) -> usize {
     let mut queue = Queue::new(Arc::clone(&setup.broker), Arc::clone(&setup.front.metrics));
     let permit = setup.front.memory.try_take(1024, Use::Other).unwrap();
     let start = Box::pin(async move { Ok(wait(Box::pin(pending()))) });
-    queue.begin(api::find(ApiKey::OffsetCommit as i16).unwrap(), 8, start, permit);
+    let now = std::time::Instant::now();
+    let trace = Trace::begun(now, now, 1024);
+    queue.begin(api::find(ApiKey::OffsetCommit as i16).unwrap(), 8, start, permit, trace);
     let mut task = Task::from_waker(noop_waker_ref());
     assert!(queue.poll(&mut task, &mut Send::default()).unwrap());
     setup.front.memory.used()
