@@ -220,3 +220,33 @@ def test_no_colours_where_there_is_no_terminal(start_millrace):
     server = start_millrace()
     assert server.terminate() == 0
     assert "\x1b[" not in server.logged()
+
+
+def test_the_log_tells_its_bytes_apart(start_millrace, admin_of, name):
+    server = start_millrace(log_file_bytes=16 << 20)
+    admin = admin_of(server.bootstrap)
+    admin.create(name)
+    payload = 20 * 1_000_000
+    produce(server, name, 1_000, size=20_000)
+
+    def said(what: str) -> float:
+        return server.metric(f"millrace_{what}_bytes")
+
+    def parts() -> dict[str, float]:
+        return {what: said(f"log_{what}") for what in ("live", "dead", "padding", "reserved")}
+
+    def on_disk() -> int:
+        return sum(file.stat().st_size for file in server.data.glob("*.wal"))
+
+    assert payload <= parts()["live"] < payload * 1.02 and parts()["dead"] < 10_000
+    until(lambda: 0 <= sum(parts().values()) - on_disk() <= 4 << 20, "the parts add up to the files")
+    assert server.metric("millrace_log_commit_batches_count") == server.metric("millrace_log_commits_total")
+    assert server.metric("millrace_log_commit_batches_sum") >= 20
+    free = os.statvfs(server.data)
+    assert abs(said("disk_free") - free.f_bavail * free.f_frsize) < said("disk") * 0.1
+    admin.delete_records(name, before=900)
+    assert parts()["dead"] > payload * 0.2, "one file is mostly live yet, or both are dead"
+    assert server.terminate() == 0
+    server.start()
+    assert parts()["live"] < payload * 0.8
+    until(lambda: parts()["padding"] > 0, "what the checkpoint doesn't tell is read from footers")

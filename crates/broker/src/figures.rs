@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use millrace_store::engine::{EngineStats, LATENCY_BOUNDS};
+use millrace_store::engine::{EngineStats, LATENCY_BOUNDS, SIZE_BOUNDS};
 use millrace_types::TopicId;
 use parking_lot::Mutex;
 
@@ -18,6 +18,8 @@ use crate::{
     metrics::{Counter, Metrics, Pool},
 };
 
+/// The pool that appends wait for while the log is behind.
+const PENDING: &str = "log_pending";
 /// Buckets of the flush latency.
 const BUCKETS: usize = LATENCY_BOUNDS.len() + 1;
 
@@ -30,6 +32,10 @@ struct Counted {
     counters: [u64; 10],
     flush_buckets: [u64; BUCKETS],
     flush_micros: u64,
+    commit_buckets: [u64; SIZE_BOUNDS.len() + 1],
+    commit_batches: u64,
+    room_waits: u64,
+    room_wait_micros: u64,
 }
 
 impl Broker {
@@ -48,13 +54,24 @@ impl Broker {
         let figures = self.engine.figures();
         metrics.files.set(figures.files as u64);
         metrics.live_bytes.set(figures.live_bytes);
-        metrics.other_bytes.set(figures.disk_bytes.saturating_sub(figures.live_bytes));
-        let full = self.engine.stats().space_exhausted.load(Ordering::Relaxed);
+        metrics.dead_bytes.set(figures.dead_bytes);
+        metrics.padding_bytes.set(figures.padding_bytes);
+        metrics.reserved_bytes.set(figures.reserved_bytes);
+        let stats = self.engine.stats();
+        for (seen, gauge) in [
+            (&stats.disk_bytes, &metrics.disk_bytes),
+            (&stats.disk_free_bytes, &metrics.disk_free),
+            (&stats.rewriting.bytes, &metrics.rewriting),
+            (&stats.rewriting.bytes_done, &metrics.rewriting_done),
+        ] {
+            gauge.set(seen.load(Ordering::Relaxed));
+        }
+        let full = stats.space_exhausted.load(Ordering::Relaxed);
         metrics.storage_full.set(u64::from(full));
         let pending = self.engine.pending_io();
         metrics.io_pending.set(pending.map_or(Duration::ZERO, |(_, lasted)| lasted));
         for (pool, used, limit) in [
-            ("log_pending", figures.pending_bytes, figures.pending_bytes_max),
+            (PENDING, figures.pending_bytes, figures.pending_bytes_max),
             ("log_cache", figures.cache_bytes, figures.cache_bytes_max),
         ] {
             metrics.memory_used.with(&Pool { pool }).set(used);
@@ -114,6 +131,15 @@ impl Counted {
         let buckets = stats.flush_buckets.iter().zip(&mut self.flush_buckets);
         let buckets = buckets.map(|(counted, shown)| news(counted, shown)).enumerate();
         metrics.flush_latency.absorb(buckets, news(&stats.flush_micros, &mut self.flush_micros));
+        let batches = &stats.commit_batches;
+        let buckets = batches.buckets.iter().zip(&mut self.commit_buckets);
+        let buckets = buckets.map(|(counted, shown)| news(counted, shown)).enumerate();
+        metrics.commit_batches.absorb(buckets, news(&batches.sum, &mut self.commit_batches));
+        let pool = Pool { pool: PENDING };
+        let waits = news(&stats.room_waits, &mut self.room_waits);
+        metrics.memory_waits.with(&pool).add(waits);
+        let waited = news(&stats.room_wait_micros, &mut self.room_wait_micros);
+        metrics.memory_wait_time.with(&pool).add_micros(waited);
     }
 }
 

@@ -111,6 +111,8 @@ metrics! {
         "Bytes of frames written, tables and padding included.";
     commit_payload: counter -> Counter = "millrace_log_commit_payload_bytes_total",
         "Bytes of record batches in the frames written.";
+    commit_batches: sizes -> Histogram = "millrace_log_commit_batches",
+        "Record batches of one group commit.";
     flush_latency: histogram -> Histogram = "millrace_log_flush_duration_seconds",
         "Time of one flush of the log.";
     io_pending: seconds -> Seconds = "millrace_log_io_pending_seconds",
@@ -124,8 +126,22 @@ metrics! {
         "Log files on disk.";
     live_bytes: gauge -> Gauge = "millrace_log_live_bytes",
         "Bytes of log files that a reader can still ask for.";
-    other_bytes: gauge -> Gauge = "millrace_log_other_bytes",
-        "Bytes of log files that no reader can ask for: expired or deleted batches, padding, tables, space allocated ahead.";
+    dead_bytes: gauge -> Gauge = "millrace_log_dead_bytes",
+        "Bytes of record batches that expired or were deleted, until their file is rewritten or deleted.";
+    padding_bytes: gauge -> Gauge = "millrace_log_padding_bytes",
+        "Bytes of log files besides record batches: tables, footers, and what fills blocks. After a start those of older files count as dead until their footers have been read, 8 files every 5 s.";
+    reserved_bytes: gauge -> Gauge = "millrace_log_reserved_bytes",
+        "Bytes allocated ahead to log files; those of reserve_bytes are not among them.";
+    disk_bytes: gauge -> Gauge = "millrace_disk_bytes",
+        "Size of the file system of the data directory, looked at every 5 s.";
+    disk_free: gauge -> Gauge = "millrace_disk_free_bytes",
+        "Space left on it for the server, looked at every 5 s.";
+    rewriting: gauge -> Gauge = "millrace_log_rewriting_bytes",
+        "Live bytes that the rewriting under way copies; 0 while there is none.";
+    rewriting_done: gauge -> Gauge = "millrace_log_rewriting_done_bytes",
+        "How many of them are copied.";
+    retained: counter -> Counter = "millrace_log_retention_moves_total",
+        "Times that retention moved the log start of a partition.";
     rewritten: counter -> Counter = "millrace_log_rewritten_bytes_total",
         "Live bytes copied to give dead space back.";
     checkpoints: counter -> Counter = "millrace_log_checkpoints_total",

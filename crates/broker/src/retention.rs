@@ -76,6 +76,7 @@ impl Broker {
                 tracing::warn!(%error, "retention could not move log starts");
                 return;
             }
+            self.metrics.retained.add(chunk.len() as u64);
             tracing::debug!(partitions = chunk.len(), "retention moved log starts");
         }
     }

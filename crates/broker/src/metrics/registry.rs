@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use millrace_store::engine::LATENCY_BOUNDS;
+use millrace_store::engine::{LATENCY_BOUNDS, SIZE_BOUNDS};
 use parking_lot::{Mutex, RwLock};
 
 /// Series that one family keeps; what comes later is recorded nowhere.
@@ -111,10 +111,12 @@ impl Time {
     }
 }
 
-/// Buckets with fixed upper bounds in microseconds, shown in seconds.
+/// Buckets with fixed upper bounds, of times in microseconds (shown in seconds)
+/// or of numbers.
 #[derive(Debug)]
 pub struct Histogram {
     bounds: &'static [u64],
+    is_time: bool,
     /// One a bound, and the last for what lies above all.
     buckets: Box<[AtomicU64]>,
     sum: AtomicU64,
@@ -125,7 +127,17 @@ impl Histogram {
     #[must_use]
     pub fn new(bounds: &'static [u64]) -> Self {
         let buckets = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
-        Self { bounds, buckets, sum: AtomicU64::new(0) }
+        Self { bounds, is_time: true, buckets, sum: AtomicU64::new(0) }
+    }
+
+    /// Of numbers, by these bounds.
+    #[must_use]
+    pub fn of_numbers(bounds: &'static [u64]) -> Self {
+        Self { is_time: false, ..Self::new(bounds) }
+    }
+
+    fn text(&self, value: u64) -> String {
+        if self.is_time { in_seconds(value) } else { value.to_string() }
     }
 
     /// Records one duration.
@@ -139,14 +151,14 @@ impl Histogram {
     }
 
     /// Takes over durations that were counted elsewhere, by the same bounds:
-    /// `n` more in the bucket of this index, `micros` more in all.
-    pub(crate) fn absorb(&self, buckets: impl Iterator<Item = (usize, u64)>, micros: u64) {
+    /// `n` more in the bucket of this index, `sum` more in all.
+    pub(crate) fn absorb(&self, buckets: impl Iterator<Item = (usize, u64)>, sum: u64) {
         for (index, n) in buckets {
             if let Some(bucket) = self.buckets.get(index) {
                 bucket.fetch_add(n, Ordering::Relaxed);
             }
         }
-        self.sum.fetch_add(micros, Ordering::Relaxed);
+        self.sum.fetch_add(sum, Ordering::Relaxed);
     }
 
     /// How many durations were recorded.
@@ -317,13 +329,13 @@ impl Render for Histogram {
         let comma = if labels.is_empty() { "" } else { "," };
         let bucket_name = format!("{name}_bucket");
         let mut total = 0;
-        let bounds = self.bounds.iter().map(|bound| in_seconds(*bound));
+        let bounds = self.bounds.iter().map(|bound| self.text(*bound));
         let bounds = bounds.chain(std::iter::once("+Inf".to_owned()));
         for (bucket, bound) in self.buckets.iter().zip(bounds) {
             total += bucket.load(Ordering::Relaxed);
             line(out, &bucket_name, &format!("{labels}{comma}le=\"{bound}\""), total);
         }
-        let sum = in_seconds(self.sum.load(Ordering::Relaxed));
+        let sum = self.text(self.sum.load(Ordering::Relaxed));
         line(out, &format!("{name}_sum"), labels, sum);
         line(out, &format!("{name}_count"), labels, total);
     }
@@ -402,6 +414,11 @@ impl Registry {
     /// Registers a histogram of durations.
     pub fn histogram(&self, desc: Desc) -> Arc<Histogram> {
         self.add(desc, Histogram::default())
+    }
+
+    /// Registers a histogram of numbers.
+    pub fn sizes(&self, desc: Desc) -> Arc<Histogram> {
+        self.add(desc, Histogram::of_numbers(SIZE_BOUNDS))
     }
 
     /// Registers a counter with labels.

@@ -7,6 +7,7 @@
 use std::{
     pin::pin,
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
 use millrace_log::{
@@ -184,9 +185,11 @@ impl Engine {
         }
     }
 
-    /// Makes `attempt` again whenever it may have room.
+    /// Makes `attempt` again whenever it may have room. It counts as one wait.
     async fn append_when_there_is_room<T>(&self, attempt: impl Fn() -> Result<T, Lacks>) -> T {
         let memory = self.cache.pool().wait();
+        let began = self.env.monotonic();
+        let _waited = Waited { engine: self, began };
         loop {
             let mut room = pin!(self.room.notified());
             let mut returned = pin!(memory.returned());
@@ -435,5 +438,18 @@ impl From<AppendError> for TryAppendError {
 impl From<NoMemory> for TryAppendError {
     fn from(_: NoMemory) -> Self {
         Self::NoMemory
+    }
+}
+
+/// Counts one wait for room, however it ends.
+struct Waited<'a> {
+    engine: &'a Engine,
+    began: Duration,
+}
+
+impl Drop for Waited<'_> {
+    fn drop(&mut self) {
+        let waited = self.engine.env.monotonic().saturating_sub(self.began);
+        self.engine.stats.waited_for_room(waited);
     }
 }

@@ -43,6 +43,23 @@ pub(super) struct LogFile {
     superseded: AtomicBool,
     /// Bytes of extents that a reader can still ask for.
     live: AtomicU64,
+    /// Bytes of all its extents; [`UNKNOWN`] where only its footer tells.
+    payload: AtomicU64,
+}
+
+const UNKNOWN: u64 = u64::MAX;
+
+/// What the bytes of log files are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Bytes {
+    /// Batches that a reader can still ask for.
+    pub(super) live: u64,
+    /// Batches that none can.
+    pub(super) dead: u64,
+    /// Tables, footers, and what fills blocks.
+    pub(super) padding: u64,
+    /// Allocated ahead.
+    pub(super) reserved: u64,
 }
 
 impl LogFile {
@@ -62,6 +79,7 @@ impl LogFile {
             companion: AtomicBool::new(false),
             superseded: AtomicBool::new(false),
             live: AtomicU64::new(0),
+            payload: AtomicU64::new(UNKNOWN),
         }
     }
 
@@ -154,6 +172,36 @@ impl LogFile {
         let _before = self.live.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
+    /// More extents of so many bytes are in it.
+    pub(super) fn add_payload(&self, bytes: u64) {
+        let more = |known: u64| Some(if known == UNKNOWN { bytes } else { known + bytes });
+        let _before = self.payload.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+    }
+
+    /// Whether only its footer tells how many bytes of extents are in it.
+    pub(super) fn lacks_payload(&self) -> bool {
+        self.is_sealed() && self.payload.load(Ordering::Relaxed) == UNKNOWN
+    }
+
+    /// What its bytes are. Of one whose payload is not known, all that is not
+    /// live counts as dead.
+    pub(super) fn bytes(&self) -> Bytes {
+        let reserved = self.reserved();
+        let written = if self.is_sealed() { reserved } else { self.data_end() };
+        let live = self.live().min(written);
+        let payload = match self.payload.load(Ordering::Relaxed) {
+            UNKNOWN if self.is_sealed() => written,
+            UNKNOWN => 0,
+            payload => payload.min(written),
+        };
+        Bytes {
+            live,
+            dead: payload.saturating_sub(live),
+            padding: written - payload.max(live),
+            reserved: reserved.saturating_sub(written),
+        }
+    }
+
     pub(super) fn live(&self) -> u64 {
         self.live.load(Ordering::Relaxed)
     }
@@ -222,6 +270,37 @@ impl Files {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::{Disk as _, Mode};
+
+    #[test]
+    fn bytes_are_told_apart_as_a_file_is_written_sealed_and_dies() {
+        let disk = crate::disk::memory::MemDisk::new(1);
+        let handle = disk.create("f", Mode::Direct).unwrap();
+        let file = LogFile::new(FileId(1), FileKind::Wal, handle);
+        file.reserve(100);
+        assert_eq!(file.bytes(), Bytes { reserved: 100, ..Bytes::default() });
+        file.set_data_end(40, Lsn(1));
+        file.add_payload(30);
+        file.add_live(30);
+        assert_eq!(file.bytes(), Bytes { live: 30, dead: 0, padding: 10, reserved: 60 });
+        file.remove_live(25);
+        file.seal(50);
+        assert_eq!(file.bytes(), Bytes { live: 5, dead: 25, padding: 20, reserved: 0 });
+        assert!(!file.lacks_payload());
+    }
+
+    #[test]
+    fn a_file_of_a_checkpoint_learns_its_payload_later() {
+        let disk = crate::disk::memory::MemDisk::new(1);
+        let handle = disk.create("f", Mode::Direct).unwrap();
+        let file = LogFile::new(FileId(1), FileKind::Wal, handle);
+        file.seal(50);
+        file.add_live(5);
+        assert!(file.lacks_payload());
+        assert_eq!(file.bytes(), Bytes { live: 5, dead: 45, padding: 0, reserved: 0 });
+        file.add_payload(30);
+        assert_eq!(file.bytes(), Bytes { live: 5, dead: 25, padding: 20, reserved: 0 });
+    }
 
     #[test]
     fn names_and_ids_are_each_others_inverse() {

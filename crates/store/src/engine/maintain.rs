@@ -44,6 +44,9 @@ fn asked_of(asked: Option<(FileId, u64)>, file: FileId) -> u64 {
     asked.filter(|(of, _)| *of == file).map_or(0, |(_, bytes)| bytes)
 }
 
+/// How often it learns what is only shown, and of how many files at once.
+const LOOK_EVERY_MS: u64 = 5_000;
+const LEARNED_AT_ONCE: usize = 8;
 /// How often maintenance looks around when nobody asks.
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -79,6 +82,8 @@ pub(super) struct Housekeeping {
     unmet: Option<(FileId, u64)>,
     /// Bytes of useless files that the checkpoints still hold.
     pub(super) held: u64,
+    /// When the space of the disk was last looked at, by the monotonic clock.
+    looked_ms: u64,
 }
 
 impl Engine {
@@ -152,11 +157,36 @@ impl Engine {
         }
         self.checkpoint_if_due(house, house.held);
         self.scrub_step(house);
+        self.learn(house);
         // Nothing that an append waits for is known to come without being told;
         // should it, then a second is lost and not the log.
         self.room.notify_waiters();
         if std::mem::take(&mut house.space_freed) {
             self.serve_log(house);
+        }
+    }
+
+    /// Learns what is shown and not needed: the space of the disk, and how many
+    /// bytes of extents are in files that a checkpoint told of.
+    fn learn(&self, house: &mut Housekeeping) {
+        let now = self.env.monotonic_ms();
+        if now < house.looked_ms.saturating_add(LOOK_EVERY_MS) {
+            return;
+        }
+        house.looked_ms = now;
+        self.look_at_space();
+        let files = self.files.all().into_iter().filter(|file| file.lacks_payload());
+        for file in files.take(LEARNED_AT_ONCE) {
+            // One that is damaged is told of by who needs it.
+            let Ok(footer) = file.footer(&*self.disk) else { continue };
+            file.add_payload(footer.directory.iter().map(|entry| entry.bytes).sum());
+        }
+    }
+
+    pub(super) fn look_at_space(&self) {
+        if let Ok(space) = self.disk.space() {
+            self.stats.disk_bytes.store(space.total, Ordering::Relaxed);
+            self.stats.disk_free_bytes.store(space.free, Ordering::Relaxed);
         }
     }
 

@@ -74,7 +74,7 @@ pub use progress::{Progress, Progressed, Step};
 pub use reader::{Read, ReadError};
 pub use recovery::{OpenError, OpenRequest, Opened, Synced};
 pub use seal::Part;
-pub use stats::{EngineStats, Figures, LATENCY_BOUNDS};
+pub use stats::{EngineStats, Figures, LATENCY_BOUNDS, RewritingNow, SIZE_BOUNDS, SizeCounts};
 pub use watch::Watch;
 
 use self::{durable::Durable, files::Files, gather::Gather};
@@ -373,13 +373,25 @@ impl Engine {
     /// What the engine holds now, for metrics.
     #[must_use]
     pub fn figures(&self) -> Figures {
-        let (disk_bytes, live_bytes) = self.disk_usage();
-        let pending_bytes = self.gather.lock().gather.pending_bytes();
+        let files = self.files.all();
+        let (pending_bytes, next) = {
+            let gathering = self.gather.lock();
+            (gathering.gather.pending_bytes(), gathering.next.clone())
+        };
+        let mut bytes = files::Bytes::default();
+        for of_file in files.iter().chain(&next).map(|file| file.bytes()) {
+            bytes.live += of_file.live;
+            bytes.dead += of_file.dead;
+            bytes.padding += of_file.padding;
+            bytes.reserved += of_file.reserved;
+        }
         let cache = self.cache.stats();
         Figures {
-            files: self.files.all().len(),
-            disk_bytes,
-            live_bytes,
+            files: files.len(),
+            live_bytes: bytes.live,
+            dead_bytes: bytes.dead,
+            padding_bytes: bytes.padding,
+            reserved_bytes: bytes.reserved,
             pending_bytes,
             pending_bytes_max: self.options.pending_bytes_max,
             cache_bytes: u64::try_from(cache.bytes).unwrap_or(u64::MAX),

@@ -179,8 +179,10 @@ impl Engine {
         }
         engine.count_live(&partitions);
         for source in &sources {
+            source.file.add_payload(source.extents.iter().map(|e| u64::from(e.len)).sum());
             engine.files.insert(Arc::clone(&source.file));
         }
+        engine.look_at_space();
         *engine.partitions.write() = partitions;
         engine.housekeeping.lock().checkpoints = base.checkpoints;
         let tombstones = engine.recover_hidden(hidden.unwrap_or_default())?;

@@ -122,6 +122,7 @@ impl Engine {
             }
             done => done,
         };
+        self.stats.rewriting.end();
         house.changed = true;
         match done {
             Ok(()) | Err(RewriteError::Stopping) => {}
@@ -159,6 +160,7 @@ impl Engine {
             created: self.env.wall(),
         };
         output.push(&header.encode())?;
+        self.stats.rewriting.begin(live);
         for part in parts.values_mut() {
             self.copy(&inputs, part, &mut output, house)?;
         }
@@ -184,6 +186,7 @@ impl Engine {
         file.set_synced_to(length);
         file.seal(length);
         file.add_live(live);
+        file.add_payload(live);
         self.files.insert(Arc::clone(&file));
         self.take_over(&file, &inputs, &parts, house);
         self.stats.files_rewritten.fetch_add(inputs.len() as u64, Ordering::Relaxed);
@@ -265,6 +268,7 @@ impl Engine {
                 extent.position = u32::try_from(output.position()).unwrap_or(u32::MAX);
                 output.push(batch)?;
             }
+            self.stats.rewriting.did(len);
             self.breathe(len, house)?;
         }
         Ok(())

@@ -224,6 +224,7 @@ impl Engine {
         self.pending_io.during(IoCall::Write, self.env.monotonic(), write)?;
         let bytes = end - start;
         self.stats.commits.fetch_add(1, Ordering::Relaxed);
+        self.stats.commit_batches.count(group.iter().map(|frame| frame.extents.len()).sum());
         self.stats.bytes_written.fetch_add(bytes, Ordering::Relaxed);
         file.set_data_end(end, last.lsn);
         state.unmarked = true;
@@ -283,6 +284,7 @@ impl Engine {
             }
             self.stats.payload_bytes.fetch_add(frame.payload_bytes, Ordering::Relaxed);
             file.add_live(frame.payload_bytes);
+            file.add_payload(frame.payload_bytes);
             // Hidden topics sort last.
             let last = frame.extents.last();
             let order = last
