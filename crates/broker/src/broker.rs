@@ -59,6 +59,8 @@ pub struct Broker {
     pub(crate) topics: RwLock<Topics>,
     /// One administrative change at a time.
     pub(crate) admin: AsyncMutex<()>,
+    /// One backup at a time.
+    pub(crate) backing_up: AsyncMutex<()>,
     pub(crate) configs: RwLock<BTreeMap<ConfigScope, Overrides>>,
     pub(crate) config: ArcSwap<BrokerConfig>,
     pub(crate) groups: Arc<GroupCoordinator>,
@@ -160,6 +162,7 @@ impl Broker {
             metrics: Arc::clone(&drivers.metrics),
             topics: RwLock::new(topics),
             admin: AsyncMutex::default(),
+            backing_up: AsyncMutex::default(),
             configs: RwLock::new(state.configs.clone()),
             config: ArcSwap::from_pointee(config),
             groups,

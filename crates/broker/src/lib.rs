@@ -16,6 +16,7 @@ pub mod metrics;
 
 mod append;
 mod attributes;
+mod backup;
 mod broker;
 mod error;
 mod figures;
@@ -47,6 +48,7 @@ pub use millrace_log::batch::{BatchError, Compression};
 pub use millrace_log::compression::{Codec, DecompressError};
 pub use millrace_log::partition::{AdmitError, ProducerState as ProducerInfo};
 pub use millrace_log::records::RecordError;
+pub use millrace_store::backup::{BackupError, BackupFigures, BackupProgress};
 pub use millrace_store::catalog::ConfigScope;
 pub use millrace_store::disk::Space;
 pub use millrace_store::engine::{

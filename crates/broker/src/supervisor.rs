@@ -17,6 +17,7 @@ use arc_swap::ArcSwap;
 use millrace_coord::groups::Now;
 use millrace_log::FORMAT_VERSION;
 use millrace_store::{
+    backup::{self, AdmitError},
     catalog::{Catalog, CatalogError, Identity},
     disk::{Disk, DiskError, DiskLock},
     engine::{Engine, HiddenState, OpenError, OpenRequest, Opened, Progress, Step, Synced},
@@ -45,6 +46,9 @@ pub enum StartError {
     /// The log cannot be opened.
     #[error(transparent)]
     Log(#[from] OpenError),
+    /// The directory is a backup that can't be served.
+    #[error(transparent)]
+    Backup(#[from] AdmitError),
     /// The records of groups cannot be read.
     #[error("the state of consumer groups cannot be read back: {0}")]
     Groups(#[from] RecordError),
@@ -91,6 +95,8 @@ impl Supervisor {
         // must not be believed because a write fails.
         let started = Now { monotonic_ms: drivers.env.monotonic_ms(), wall: drivers.env.wall() };
         drivers.progress.begin(Step::Catalog, drivers.env.monotonic());
+        let disk = Arc::clone(&drivers.disk);
+        run_blocking(&drivers.env, move || begin_life(&*disk)).await??;
         let broker = open(&drivers, &settings, &lock, Synced::new(), started).await?;
         let env = Arc::clone(&drivers.env);
         let supervisor = Arc::new(Self {
@@ -164,6 +170,17 @@ impl Supervisor {
         engine.stop();
         engine.ended().await;
     }
+}
+
+/// Lets a directory that is a backup begin a life of its own, in which files of
+/// the backup leave.
+fn begin_life(disk: &dyn Disk) -> Result<(), StartError> {
+    if let Some(manifest) = backup::admit(disk)? {
+        backup::forget(disk)?;
+        let (taken, incarnation) = (manifest.time, manifest.incarnation);
+        tracing::info!(%taken, %incarnation, "the data directory was restored from a backup");
+    }
+    Ok(())
 }
 
 /// Opens one incarnation and starts its threads.

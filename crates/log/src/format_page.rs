@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    batch, checkpoint,
+    backup, batch, checkpoint,
     checkpoint::chunk::{FILE_RECORD_LEN, PARTITION_RECORD_LEN, SPAN_LEN},
     frame,
     partition::snapshot::{EPOCH_LEN, KEPT_LEN, PRODUCER_LEN, SNAPSHOT_HEADER_LEN},
@@ -14,7 +14,7 @@ use crate::{
 const PAGE: &str = include_str!("../../../docs/format.md");
 
 /// Sizes of the stored structures in the code.
-const SIZES: [(&str, usize); 15] = [
+const SIZES: [(&str, usize); 17] = [
     ("Chunk header", checkpoint::CHUNK_HEADER_LEN),
     ("Checkpoint header", checkpoint::CHECKPOINT_HEADER_LEN),
     ("Directory entry", frame::DIRECTORY_ENTRY_LEN),
@@ -23,6 +23,8 @@ const SIZES: [(&str, usize); 15] = [
     ("File record", FILE_RECORD_LEN),
     ("Frame header", frame::FRAME_HEADER_LEN),
     ("Leader epoch", EPOCH_LEN),
+    ("Manifest entry", backup::MANIFEST_ENTRY_LEN),
+    ("Manifest header", backup::MANIFEST_HEADER_LEN),
     ("Partition record", PARTITION_RECORD_LEN),
     ("Partition state", SNAPSHOT_HEADER_LEN),
     ("Producer", PRODUCER_LEN),

@@ -11,6 +11,7 @@ use millrace_types::{
 
 use crate::{
     BLOCK,
+    backup::{Manifest, ManifestEntry, ManifestKind},
     batch::{self, BatchBuilder, BatchHeader, ProducerStamp, RecordHeader},
     checkpoint::{
         self, CheckpointHeader, CheckpointWriter, Chunk, FileRecord, HiddenRecord, PartitionRecord,
@@ -200,4 +201,23 @@ fn checkpoints() {
     let (found, read) = checkpoint::read(&bytes).unwrap();
     assert_eq!(found, header);
     assert_eq!(read.collect::<Result<Vec<_>, _>>(), Ok(chunks));
+}
+
+#[test]
+fn manifests() {
+    let entry = |kind, number, len| ManifestEntry { kind, number, len };
+    let manifest = Manifest {
+        log_id: *b"a data directory",
+        incarnation: Incarnation(3),
+        last_lsn: Lsn(43),
+        time: Timestamp(1_700_000_000_789),
+        entries: vec![
+            entry(ManifestKind::Wal, 7, 24_576),
+            entry(ManifestKind::Checkpoint, 9, 4096),
+            entry(ManifestKind::Catalog, 0, 12_288),
+        ],
+    };
+    let bytes = manifest.encode();
+    check("manifest", &bytes, include_str!("golden/manifest.hex"));
+    assert_eq!(Manifest::decode(&bytes), Ok(manifest));
 }

@@ -9,6 +9,7 @@
 //! bytes that are left justify. `store` does the I/O, `broker` drives the
 //! state machines.
 
+pub mod backup;
 pub mod batch;
 pub mod checkpoint;
 pub mod compression;

@@ -13,6 +13,7 @@ use clap_complete::Shell;
 use millrace_bench::BenchArgs;
 use millrace_cli::{Failure, Out};
 
+use crate::backup::BackupArgs;
 use crate::config::ConfigCommand;
 use crate::settings::{self, Layers, Mistakes};
 use crate::version;
@@ -38,6 +39,8 @@ pub(crate) enum Command {
     /// The settings that the server would have
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Copy the data directory while its server runs
+    Backup(BackupArgs),
     /// Histories of what clients did and saw
     #[command(subcommand)]
     History(HistoryCommand),

@@ -13,7 +13,8 @@ use serde::Serialize;
 
 use crate::settings::{BoundHttp, BoundKafka};
 
-const NAME: &str = "endpoints.json";
+/// The file in the data directory.
+pub(crate) const NAME: &str = "endpoints.json";
 const UNFINISHED: &str = "endpoints.json.tmp";
 
 #[derive(Serialize)]

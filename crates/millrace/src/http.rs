@@ -1,11 +1,12 @@
 //! What is served over HTTP: to operators `/healthz`, `/readyz` and `/metrics`,
-//! and at `/` Kinesis' clients.
+//! on this machine [`backup`] too, and at `/` Kinesis' clients.
 //!
 //! Invariant: what operators read changes nothing and never waits for the
 //! disk: it answers while the server recovers and when its log hangs. Protocols
 //! are answered from when the log is open. Names of topics leave this machine,
 //! in metrics, only for who is known.
 
+pub(crate) mod backup;
 mod patience;
 mod portions;
 mod readiness;
@@ -21,7 +22,7 @@ use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get};
+use axum::routing::{any, get, post};
 use millrace_broker::metrics::Metrics;
 use millrace_kinesis::{Credentials, Front as Kinesis};
 use millrace_types::Timestamp;
@@ -33,6 +34,7 @@ pub(crate) use self::readiness::{Readiness, Stage};
 pub(crate) struct View {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) readiness: Arc<Readiness>,
+    pub(crate) operators: backup::Operators,
     /// There once the log is open.
     pub(crate) kinesis: Arc<OnceLock<Arc<Kinesis>>>,
     /// Who may read metrics from other machines; `None` for everyone.
@@ -58,7 +60,14 @@ pub(crate) fn router(view: &View, way: Way) -> Router {
         Some(readers) if !is_known(&readers, way, &request.into_parts().0) => not_known(way),
         _ => metrics(&view).into_response(),
     };
-    Router::new()
+    let mut router = Router::new();
+    if way == Way::Loopback {
+        let back_up = async |State(view): State<View>, request: Request| {
+            backup::answer(&view.operators, request).await
+        };
+        router = router.route(backup::PATH, post(back_up));
+    }
+    router
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
@@ -121,6 +130,7 @@ mod tests {
             let view = View {
                 metrics: Arc::default(),
                 readiness: Arc::new(Readiness::new(Arc::new(TokioEnv::new()), Arc::default())),
+                operators: Arc::default(),
                 kinesis: Arc::default(),
                 readers,
             };

@@ -5,6 +5,7 @@
 //! Exit codes: 0 done, 1 failed, 2 asked for something that can't be.
 
 mod announce;
+mod backup;
 mod bench;
 mod cli;
 mod config;
@@ -19,6 +20,7 @@ mod settings;
 mod signals;
 mod sockets;
 mod systemd;
+mod token;
 mod version;
 
 use std::process::ExitCode;
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
     let done = |result: Result<(), Failure>| result.map(|()| ExitCode::SUCCESS);
     let result = match cli::Cli::parse().command {
         Command::Serve(args) => done(serve::run(args).map_err(Failure::from)),
+        Command::Backup(args) => done(backup::run(&args)),
         Command::Config(command) => done(config::run(command)),
         Command::Completions(args) => done(cli::completions(&args)),
         Command::History(HistoryCommand::Check(args)) => history::check(&args),

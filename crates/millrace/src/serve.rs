@@ -30,6 +30,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::announce::Announcement;
 use crate::cli::ServeArgs;
 use crate::env::TokioEnv;
+use crate::http::backup::{Operator, Operators};
 use crate::http::tls::{TlsError, acceptor};
 use crate::http::{self, Readiness, Stage, View};
 use crate::settings::{
@@ -38,6 +39,7 @@ use crate::settings::{
 use crate::signals::Signals;
 use crate::sockets::{BindError, Sockets};
 use crate::systemd::Moment;
+use crate::token::{self, Token};
 use crate::{endpoints, files_open, logging, systemd, version};
 
 /// How often the warning about open addresses is repeated.
@@ -160,7 +162,9 @@ async fn serve(prepared: Prepared) -> Result<(), ServeError> {
     let readiness = Arc::new(Readiness::new(Arc::clone(&env), Arc::clone(&progress)));
     let (stop_http, http_stopping) = watch::channel(false);
     let kinesis = Arc::new(OnceLock::new());
+    let operators = Operators::default();
     let view = View {
+        operators: Arc::clone(&operators),
         metrics: Arc::clone(&metrics),
         readiness: Arc::clone(&readiness),
         kinesis: Arc::clone(&kinesis),
@@ -189,6 +193,9 @@ async fn serve(prepared: Prepared) -> Result<(), ServeError> {
     let (stop_kafka, kafka_stopping) = watch::channel(false);
     let mut listeners = serve_kafka(sockets.kafka, &supervisor, &front, &kafka_stopping);
 
+    let token = Token::make(&dir).map_err(ServeError::data_dir(&dir))?;
+    // Set once a process.
+    operators.set(Operator { token, supervisor: Arc::clone(&supervisor) }).ok();
     endpoints::write(&dir, &bound, &http_bound).map_err(ServeError::data_dir(&dir))?;
     let watched = Arc::clone(&supervisor);
     readiness.serve_while(move || watched.health());
@@ -207,6 +214,7 @@ async fn serve(prepared: Prepared) -> Result<(), ServeError> {
     readiness.set(Stage::Stopping);
     systemd::notify(Moment::Stopping);
     endpoints::remove(&dir).map_err(ServeError::data_dir(&dir))?;
+    token::remove(&dir).map_err(ServeError::data_dir(&dir))?;
     stop_kafka.send_replace(true);
     while let Some(ended) = listeners.join_next().await {
         log_failure("a Kafka listener", ended);

@@ -100,7 +100,7 @@ pub struct Counts {
 }
 
 /// One partition of one topic.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Page {
     /// What somebody was told to stand at an offset.
     known: BTreeMap<i64, Value>,
@@ -141,7 +141,7 @@ pub(crate) struct Asking {
 }
 
 /// A group's offsets of one partition, which only go forward.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Commits {
     /// Largest that was acknowledged, or told to somebody.
     known: Option<i64>,
@@ -156,6 +156,47 @@ impl Book {
 
     pub(crate) fn promise(&self) -> Promise {
         self.promise
+    }
+
+    /// A book of its own that goes on from what is known now: for who is told
+    /// of a copy of the log.
+    pub(crate) fn fork(&self) -> Self {
+        let pages = self.pages.lock();
+        let forked = Pages {
+            partitions: pages.partitions.clone(),
+            groups: pages.groups.clone(),
+            ..Pages::default()
+        };
+        Self { world: self.world.clone(), promise: self.promise, pages: Arc::new(forked.into()) }
+    }
+
+    /// With what `now` has of the time since the fork: whatever was sent, asked
+    /// for and deleted may be in the copy, and need not.
+    pub(crate) fn with_what_was_sent(self, now: &Self) -> Self {
+        {
+            let (mut pages, now) = (self.pages.lock(), now.pages.lock());
+            pages.delete_asked.clone_from(&now.delete_asked);
+            pages.deleted.clone_from(&now.deleted);
+            pages.jumped = now.jumped;
+            for (at, page) in &mut pages.partitions {
+                let Some(now) = now.partitions.get(at) else { continue };
+                page.sent.clone_from(&now.sent);
+                page.bytes.clone_from(&now.bytes);
+                (page.bytes_unknown, page.cut_asked) = (now.bytes_unknown, now.cut_asked);
+            }
+            for (of, commits) in &mut pages.groups {
+                let Some(now) = now.groups.get(of) else { continue };
+                commits.asked.clone_from(&now.asked);
+            }
+        }
+        self
+    }
+
+    /// Groups and partitions of which an offset is known.
+    pub(crate) fn commits_known(&self) -> Vec<(String, TopicPartition)> {
+        let pages = self.pages.lock();
+        let known = pages.groups.iter().filter(|(_, commits)| commits.known.is_some());
+        known.map(|(of, _)| of.clone()).collect()
     }
 
     /// Something is wrong.

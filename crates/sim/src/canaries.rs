@@ -43,6 +43,7 @@ pub const fn checks(canary: Canary) -> &'static [&'static str] {
         Canary::ReadBeforeDurable => &["lost-write", "end-went-back", "inconsistent-offset"],
         Canary::DeletedOffsetsStay => &["reappeared-commit"],
         Canary::RerouteForgotten => &["reshard", "refused-write"],
+        Canary::BackupSealsFirst | Canary::BackupWithoutCatalog => &["backup"],
     }
 }
 

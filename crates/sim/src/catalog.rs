@@ -21,8 +21,8 @@ pub(crate) struct SimCatalog {
 }
 
 impl SimCatalog {
-    pub(crate) fn new(world: World, seed: u64) -> Self {
-        Self { world, inner: MemoryCatalog::new(), random: Mutex::new(Random::new(seed, 4)) }
+    pub(crate) fn new(world: World, seed: u64, inner: MemoryCatalog) -> Self {
+        Self { world, inner, random: Mutex::new(Random::new(seed, 4)) }
     }
 
     /// The driver itself, for faults.
@@ -91,5 +91,9 @@ impl Catalog for SimCatalog {
 
     fn set_config(&self, scope: ConfigScope, config: Config) -> BoxFuture<'_, Done> {
         self.slowly("set config", self.inner.set_config(scope, config))
+    }
+
+    fn copy(&self, skipped: u64) -> BoxFuture<'_, Result<Vec<u8>, CatalogError>> {
+        self.slowly("copy", self.inner.copy(skipped))
     }
 }

@@ -12,7 +12,7 @@ use millrace_types::TopicPartition;
 use parking_lot::Mutex;
 
 pub(crate) use admin::{churn, create, cut};
-pub(crate) use consumer::{Consumer, FullRead, full_read, watch_groups};
+pub(crate) use consumer::{Consumer, FullRead, committed, full_read, watch_groups};
 pub(crate) use producer::Producer;
 
 use crate::{

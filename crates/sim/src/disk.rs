@@ -8,13 +8,14 @@
 
 use std::{
     io::IoSlice,
+    path::Path,
     sync::{Arc, Weak},
 };
 
 use millrace_store::{
     BLOCK,
     disk::{
-        Access, Disk, DiskError, DiskFile, DiskLock, File, Mode, Operation, Space,
+        Access, Disk, DiskCopy, DiskError, DiskFile, DiskLock, File, Mode, Operation, Space,
         memory::{Crash, MemDisk},
     },
 };
@@ -89,6 +90,11 @@ impl SimDisk {
     pub(crate) fn crash(&self, crash: Crash) -> Self {
         self.device.world.note(format_args!("{crash:?}"));
         Self { machine: self.machine.crash(crash), device: Arc::clone(&self.device) }
+    }
+
+    /// Another machine's disk, on the same device.
+    pub(crate) fn on(&self, machine: MemDisk) -> Self {
+        Self { machine, device: Arc::clone(&self.device) }
     }
 
     fn file(&self, inner: File) -> File {
@@ -205,6 +211,74 @@ impl Disk for SimDisk {
 
     fn space(&self) -> Result<Space, DiskError> {
         self.device.run(Operation::Space, "", || self.machine.space())
+    }
+
+    fn copy_to(&self, path: &Path) -> Result<Arc<dyn DiskCopy>, DiskError> {
+        let name = path.display().to_string();
+        let inner = self.device.run(Operation::Create, &name, || self.machine.copy_to(path))?;
+        Ok(Arc::new(SimCopy { inner, device: Arc::clone(&self.device) }))
+    }
+}
+
+/// A directory beside a [`SimDisk`], on the same device.
+struct SimCopy {
+    inner: Arc<dyn DiskCopy>,
+    device: Arc<Device>,
+}
+
+impl SimCopy {
+    fn file(&self, inner: File) -> File {
+        Arc::new(SimFile { inner, device: Arc::clone(&self.device) })
+    }
+}
+
+impl DiskCopy for SimCopy {
+    fn link_here(&self, name: &str) -> Result<bool, DiskError> {
+        self.device.run(Operation::Link, name, || self.inner.link_here(name))
+    }
+}
+
+impl Disk for SimCopy {
+    fn lock(&self) -> Result<DiskLock, DiskError> {
+        self.inner.lock()
+    }
+
+    fn create(&self, name: &str, mode: Mode) -> Result<File, DiskError> {
+        let file = self.device.run(Operation::Create, name, || self.inner.create(name, mode))?;
+        Ok(self.file(file))
+    }
+
+    fn open(&self, name: &str, access: Access, mode: Mode) -> Result<File, DiskError> {
+        let work = || self.inner.open(name, access, mode);
+        Ok(self.file(self.device.run(Operation::Open, name, work)?))
+    }
+
+    fn link(&self, from: &str, to: &str) -> Result<(), DiskError> {
+        self.device.run(Operation::Link, from, || self.inner.link(from, to))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<(), DiskError> {
+        self.device.run(Operation::Rename, from, || self.inner.rename(from, to))
+    }
+
+    fn unlink(&self, name: &str) -> Result<(), DiskError> {
+        self.device.run(Operation::Unlink, name, || self.inner.unlink(name))
+    }
+
+    fn list(&self) -> Result<Vec<String>, DiskError> {
+        self.device.run(Operation::List, "", || self.inner.list())
+    }
+
+    fn sync_directory(&self) -> Result<(), DiskError> {
+        self.device.run(Operation::SyncDirectory, "", || self.inner.sync_directory())
+    }
+
+    fn space(&self) -> Result<Space, DiskError> {
+        self.device.run(Operation::Space, "", || self.inner.space())
+    }
+
+    fn copy_to(&self, path: &Path) -> Result<Arc<dyn DiskCopy>, DiskError> {
+        self.inner.copy_to(path)
     }
 }
 

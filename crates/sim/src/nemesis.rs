@@ -11,6 +11,7 @@ use millrace_store::{
 };
 
 use crate::{
+    backups::Backups,
     clients::Client,
     disk::Pace,
     plan::{Fault, Plan},
@@ -21,6 +22,7 @@ use crate::{
 pub(crate) struct Nemesis {
     pub(crate) client: Client,
     pub(crate) plan: Plan,
+    pub(crate) backups: Backups,
 }
 
 impl Nemesis {
@@ -104,6 +106,13 @@ impl Nemesis {
                 self.rot_below_synced();
             }
             Fault::Misdirect => disk.misdirect(random.below(30)),
+            Fault::Backup => self.backups.one(&mut self.client, &self.plan, None).await,
+            Fault::BackupAndKill => {
+                let powerless = self.plan.faults.contains(&Fault::PowerCut);
+                let powerless = powerless && self.client.random.percent(50);
+                let crash = if powerless { self.power_cut() } else { Crash::Kill };
+                self.backups.one(&mut self.client, &self.plan, Some(crash)).await;
+            }
         }
     }
 

@@ -60,6 +60,10 @@ pub(crate) enum Fault {
     KillAndRot,
     /// A write lands elsewhere.
     Misdirect,
+    /// A backup is made.
+    Backup,
+    /// A backup is being made when the process dies.
+    BackupAndKill,
 }
 
 impl Plan {
@@ -96,6 +100,8 @@ impl Plan {
             (Fault::FailSyncs, 30),
             (Fault::Full, 40),
             (Fault::Clock, 30),
+            (Fault::Backup, 50),
+            (Fault::BackupAndKill, 20),
         ] {
             // With flush=os a failed sync may lose what was acknowledged: the
             // operating system promised nothing.

@@ -15,6 +15,7 @@ use millrace_types::TopicPartition;
 use parking_lot::Mutex;
 
 use crate::{
+    backups::Backups,
     book::{Book, Counts, Promise, Violation},
     clients::{self, Client, Consumer, FullRead, Producer, streams},
     disk::SimDisk,
@@ -106,7 +107,8 @@ async fn scenario(mut client: Client, plan: Plan, done: Arc<Mutex<bool>>) {
     let mut at_work = Crowd::new(client.world.clone());
     employ(&mut client, &plan, &mut at_work);
     employ_streams(&mut client, &plan, &told, &mut at_work);
-    let mut nemesis = Nemesis { client: client.another(), plan: plan.clone() };
+    let mut nemesis =
+        Nemesis { client: client.another(), plan: plan.clone(), backups: Backups::default() };
     nemesis.run().await;
     client.world.note(format_args!("the faults end"));
     heal(&mut client, &plan, &mut nemesis).await;

@@ -12,6 +12,7 @@ use millrace_broker::{
     metrics::Metrics,
 };
 use millrace_store::{
+    catalog::memory::MemoryCatalog,
     disk::memory::Crash,
     env::{BoxFuture, Env},
 };
@@ -67,7 +68,18 @@ pub(crate) type Rest = Option<BoxFuture<'static, ()>>;
 
 impl Server {
     pub(crate) fn new(world: World, seed: u64, disk: SimDisk, engine: EngineOptions) -> Self {
-        let catalog = Arc::new(SimCatalog::new(world.clone(), seed));
+        Self::restored(world, seed, disk, engine, MemoryCatalog::new())
+    }
+
+    /// One on a disk and a catalog that were another's.
+    pub(crate) fn restored(
+        world: World,
+        seed: u64,
+        disk: SimDisk,
+        engine: EngineOptions,
+        catalog: MemoryCatalog,
+    ) -> Self {
+        let catalog = Arc::new(SimCatalog::new(world.clone(), seed, catalog));
         let random = Mutex::new(Random::new(seed, 5));
         let state = Mutex::new(State { disk, process: None, supervisor: None });
         let settings = settings(engine);

@@ -90,6 +90,13 @@ pub trait Catalog: Send + Sync + 'static {
     /// # Errors
     /// Those of every mutation.
     fn set_config(&self, scope: ConfigScope, config: Config) -> BoxFuture<'_, Done>;
+
+    /// The bytes of a file that the driver opens as a copy of what is stored
+    /// now. The copy's incarnations go on `skipped` numbers higher.
+    ///
+    /// # Errors
+    /// [`CatalogError::Away`], [`CatalogError::Corrupt`].
+    fn copy(&self, skipped: u64) -> BoxFuture<'_, Result<Vec<u8>, CatalogError>>;
 }
 
 /// The whole content of a catalog.

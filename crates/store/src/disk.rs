@@ -23,6 +23,7 @@ pub mod os;
 use std::{
     fmt,
     io::{IoSlice, IoSliceMut},
+    path::Path,
     sync::Arc,
 };
 
@@ -90,6 +91,25 @@ pub trait Disk: Send + Sync + 'static {
     /// # Errors
     /// [`DiskErrorKind::Io`].
     fn space(&self) -> Result<Space, DiskError>;
+
+    /// The directory `path`, for copies of files of this one: made durably, or
+    /// there already and empty.
+    ///
+    /// # Errors
+    /// [`DiskErrorKind::Exists`] if something is in it, or if it is no
+    /// directory.
+    fn copy_to(&self, path: &Path) -> Result<Arc<dyn DiskCopy>, DiskError>;
+}
+
+/// A directory that takes copies of files of another; see [`Disk::copy_to`].
+pub trait DiskCopy: Disk {
+    /// Gives the file `name` of that other directory the same name here too.
+    /// False where it lies on another file system: then only its bytes can be
+    /// copied. What was linked must never be written to again, by either name.
+    ///
+    /// # Errors
+    /// [`DiskErrorKind::NotFound`], [`DiskErrorKind::Exists`].
+    fn link_here(&self, name: &str) -> Result<bool, DiskError>;
 }
 
 /// An open file; keeps its content readable after an unlink.

@@ -2,11 +2,13 @@
 //!
 //! The drivers come first: [`disk`] (files), [`catalog`] (what people
 //! administer), [`mod@env`] (time, randomness, tasks), [`blocks`] and [`cache`]
-//! (memory). Above them stands the log: [`engine`]. Invariant: nothing here
+//! (memory). Above them stands the log: [`engine`]; [`backup`] copies it.
+//! Invariant: nothing here
 //! knows a protocol, and nothing outside the drivers does I/O of its own, so
 //! that a simulation which replaces them runs the same code.
 
 pub mod aligned;
+pub mod backup;
 pub mod blocks;
 pub mod cache;
 pub mod catalog;

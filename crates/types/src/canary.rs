@@ -46,11 +46,16 @@ pub enum Canary {
     DeletedOffsetsStay,
     /// A sealed partition remembers nothing of the batches that go elsewhere.
     RerouteForgotten,
+    /// A backup seals the present file before it takes its checkpoint, which
+    /// then knows of records that no file of it has.
+    BackupSealsFirst,
+    /// A backup has no catalog.
+    BackupWithoutCatalog,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::AckBeforeDurable,
         Self::NoFsync,
         Self::UnseededChecksum,
@@ -69,6 +74,8 @@ impl Canary {
         Self::ReadBeforeDurable,
         Self::DeletedOffsetsStay,
         Self::RerouteForgotten,
+        Self::BackupSealsFirst,
+        Self::BackupWithoutCatalog,
     ];
 }
 

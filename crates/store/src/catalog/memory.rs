@@ -23,6 +23,8 @@ struct Shared {
     state: CatalogState,
     mutations: u64,
     failure: Option<(u64, Failure)>,
+    /// What was copied, by number.
+    copies: Vec<CatalogState>,
 }
 
 /// How an injected failure of a mutation goes.
@@ -58,6 +60,16 @@ impl MemoryCatalog {
     #[must_use]
     pub fn mutations(&self) -> u64 {
         self.shared.lock().mutations
+    }
+
+    /// The catalog whose file has these bytes, which [`Catalog::copy`] gave:
+    /// the number of a copy.
+    #[must_use]
+    pub fn open_copy(&self, bytes: &[u8]) -> Option<Self> {
+        let number = usize::try_from(u64::from_le_bytes(bytes.try_into().ok()?)).ok()?;
+        let state = self.shared.lock().copies.get(number).cloned()?;
+        let shared = Shared { state, ..Shared::default() };
+        Some(Self { shared: Arc::new(Mutex::new(shared)) })
     }
 
     /// Applies `change` to a copy, and keeps that if it succeeded and no
@@ -163,6 +175,17 @@ impl Catalog for MemoryCatalog {
                 }
                 Ok(())
             })
+        })
+    }
+
+    fn copy(&self, skipped: u64) -> BoxFuture<'_, Result<Vec<u8>, CatalogError>> {
+        Box::pin(async move {
+            let mut shared = self.shared.lock();
+            let number = shared.copies.len() as u64;
+            let mut copy = shared.state.clone();
+            copy.incarnation = Incarnation(copy.incarnation.get() + skipped);
+            shared.copies.push(copy);
+            Ok(number.to_le_bytes().to_vec())
         })
     }
 }

@@ -18,7 +18,8 @@ use std::{
 
 use millrace_types::{Incarnation, TopicId};
 use rusqlite::{
-    Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params,
+    Connection, ErrorCode, MAIN_DB, OptionalExtension, Transaction, TransactionBehavior,
+    backup::Backup, params,
 };
 use tokio::sync::{Mutex, oneshot};
 
@@ -34,6 +35,9 @@ pub const FILE: &str = "catalog.sqlite";
 
 /// How long a commit waits for someone who reads the file, such as a backup.
 const BUSY: Duration = Duration::from_secs(5);
+
+/// Pages that are copied by one step of SQLite's backup; nobody else waits.
+const COPY_PAGES: i32 = 1024;
 
 /// The catalog in one file.
 pub struct SqliteCatalog {
@@ -223,6 +227,20 @@ impl Catalog for SqliteCatalog {
                 execute(transaction, insert, params![kind, name, key, value])?;
             }
             Ok(())
+        })
+    }
+
+    fn copy(&self, skipped: u64) -> BoxFuture<'_, Result<Vec<u8>, CatalogError>> {
+        self.call(move |file| {
+            let mut copy = Connection::open_in_memory().map_err(failed)?;
+            let step = |from: &Connection, to: &mut Connection| {
+                Backup::new(from, to)?.run_to_completion(COPY_PAGES, Duration::ZERO, None)
+            };
+            step(file.connection()?, &mut copy).map_err(failed)?;
+            let update = "UPDATE incarnation SET last = last + ?";
+            let skipped = i64::try_from(skipped).unwrap_or(i64::MAX);
+            copy.execute(update, params![skipped]).map_err(failed)?;
+            Ok(copy.serialize(MAIN_DB).map_err(failed)?.to_vec())
         })
     }
 }

@@ -7,20 +7,22 @@
 //! fail from then on, so that a test can leave its tasks as they are.
 
 mod content;
+mod copy;
 #[cfg(test)]
 mod tests;
 
 use std::{
     collections::BTreeMap,
     io::IoSlice,
+    path::Path,
     sync::{Arc, Weak},
 };
 
 use parking_lot::{Mutex, MutexGuard};
 
 use super::{
-    Access, DIRECTORY, Disk, DiskError, DiskErrorKind, DiskFile, DiskLock, File, Mode, Operation,
-    Space, assert_aligned, assert_aligned_memory, assert_name,
+    Access, DIRECTORY, Disk, DiskCopy, DiskError, DiskErrorKind, DiskFile, DiskLock, File, Mode,
+    Operation, Space, assert_aligned, assert_aligned_memory, assert_name,
 };
 use crate::env::testing::split_mix;
 use content::{Change, Content};
@@ -91,6 +93,8 @@ struct State {
     fail_every: BTreeMap<Operation, Fault>,
     /// What stood in the blocks of files that were unlinked, newest last.
     stale: Vec<Content>,
+    /// Directories that took copies of files of this one.
+    copies: copy::Copies,
 }
 
 /// Unlinked files whose blocks are remembered.
@@ -153,6 +157,7 @@ impl MemDisk {
         if let Crash::PowerCut(unsynced) = crash {
             left.cut_power(unsynced);
         }
+        left.copies.crash(crash);
         // What only the dead process held open is gone.
         left.inodes = left.names.values().map(Arc::downgrade).collect();
         Self { machine: Arc::new(Machine { state: Mutex::new(left) }) }
@@ -418,6 +423,10 @@ impl Disk for MemDisk {
         let mut state = self.machine.try_begin(Operation::Space, DIRECTORY)?;
         let total = state.capacity;
         Ok(Space { total, free: total.saturating_sub(state.used()) })
+    }
+
+    fn copy_to(&self, path: &Path) -> Result<Arc<dyn DiskCopy>, DiskError> {
+        self.begin_copy(path)
     }
 }
 

@@ -20,8 +20,8 @@ use rustix::{
 };
 
 use super::{
-    Access, DIRECTORY, Disk, DiskError, DiskErrorKind, DiskFile, DiskLock, File, Mode, Operation,
-    Space, assert_aligned, assert_aligned_memory, assert_name,
+    Access, DIRECTORY, Disk, DiskCopy, DiskError, DiskErrorKind, DiskFile, DiskLock, File, Mode,
+    Operation, Space, assert_aligned, assert_aligned_memory, assert_name,
 };
 use crate::{BLOCK, aligned::AlignedBuffer};
 
@@ -228,6 +228,96 @@ impl Disk for OsDisk {
             total: stat.f_blocks.saturating_mul(stat.f_frsize),
             free: stat.f_bavail.saturating_mul(stat.f_frsize),
         })
+    }
+
+    fn copy_to(&self, path: &Path) -> Result<Arc<dyn DiskCopy>, DiskError> {
+        let name = path.display().to_string();
+        let refused = |detail: &str| DiskError {
+            operation: Operation::Create,
+            name: name.as_str().into(),
+            kind: DiskErrorKind::Exists,
+            detail: detail.into(),
+        };
+        if path.exists() && !path.is_dir() {
+            return Err(refused("a file of that name is there"));
+        }
+        let disk = Self::open(path)?;
+        // Anything at all, also what is no file.
+        let listed = fs::Dir::read_from(&disk.directory);
+        let failed_to_list = |e| failed(Operation::List, &name, e);
+        for entry in listed.map_err(failed_to_list)? {
+            let entry = entry.map_err(failed_to_list)?;
+            if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+                return Err(refused("the directory is not empty"));
+            }
+        }
+        let from = retry(|| rustix::io::fcntl_dupfd_cloexec(&self.directory, 0));
+        let from = from.map_err(|e| failed(Operation::Open, DIRECTORY, e))?;
+        Ok(Arc::new(OsCopy { disk, from }))
+    }
+}
+
+/// A directory that takes copies of files of another.
+#[derive(Debug)]
+struct OsCopy {
+    disk: OsDisk,
+    from: OwnedFd,
+}
+
+impl DiskCopy for OsCopy {
+    fn link_here(&self, name: &str) -> Result<bool, DiskError> {
+        assert_name(name);
+        match fs::linkat(&self.from, name, &self.disk.directory, name, AtFlags::empty()) {
+            Ok(()) => Ok(true),
+            // Another file system, one without links, or a file that has as
+            // many as it may have.
+            Err(Errno::XDEV | Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK) => {
+                Ok(false)
+            }
+            Err(e) => Err(failed(Operation::Link, name, e)),
+        }
+    }
+}
+
+impl Disk for OsCopy {
+    fn lock(&self) -> Result<DiskLock, DiskError> {
+        self.disk.lock()
+    }
+
+    fn create(&self, name: &str, mode: Mode) -> Result<File, DiskError> {
+        self.disk.create(name, mode)
+    }
+
+    fn open(&self, name: &str, access: Access, mode: Mode) -> Result<File, DiskError> {
+        self.disk.open(name, access, mode)
+    }
+
+    fn link(&self, from: &str, to: &str) -> Result<(), DiskError> {
+        self.disk.link(from, to)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<(), DiskError> {
+        self.disk.rename(from, to)
+    }
+
+    fn unlink(&self, name: &str) -> Result<(), DiskError> {
+        self.disk.unlink(name)
+    }
+
+    fn list(&self) -> Result<Vec<String>, DiskError> {
+        self.disk.list()
+    }
+
+    fn sync_directory(&self) -> Result<(), DiskError> {
+        self.disk.sync_directory()
+    }
+
+    fn space(&self) -> Result<Space, DiskError> {
+        self.disk.space()
+    }
+
+    fn copy_to(&self, path: &Path) -> Result<Arc<dyn DiskCopy>, DiskError> {
+        self.disk.copy_to(path)
     }
 }
 

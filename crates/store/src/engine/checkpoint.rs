@@ -115,20 +115,24 @@ impl Engine {
 
     /// Takes a checkpoint; a failure is told and leaves all as it was.
     pub(super) fn checkpoint(&self, house: &mut Housekeeping) {
+        if let Err(error) = self.try_checkpoint(house) {
+            tracing::error!(%error,
+                "no checkpoint was written; starts take longer and space is held until one is");
+        }
+    }
+
+    /// [`Self::checkpoint`], for who needs one.
+    pub(super) fn try_checkpoint(&self, house: &mut Housekeeping) -> Result<(), DiskError> {
         let done = self.with_reserve(house, |house| self.write_checkpoint(house));
         house.checkpoints.not_before_ms = self.env.monotonic_ms() + SPACING_MS;
-        match done {
-            Ok(()) => {
-                self.stats.checkpoints.fetch_add(1, Ordering::Relaxed);
-                self.cut_hidden(house);
-                house.changed = true;
-            }
-            Err(error) => {
-                self.stats.checkpoints_failed.fetch_add(1, Ordering::Relaxed);
-                tracing::error!(%error,
-                    "no checkpoint was written; starts take longer and space is held until one is");
-            }
+        if done.is_ok() {
+            self.stats.checkpoints.fetch_add(1, Ordering::Relaxed);
+            self.cut_hidden(house);
+            house.changed = true;
+        } else {
+            self.stats.checkpoints_failed.fetch_add(1, Ordering::Relaxed);
         }
+        done
     }
 
     /// Hidden partitions start where the older kept checkpoint's replay does.

@@ -208,7 +208,7 @@ impl LogFile {
 }
 
 /// The name of file `id`.
-pub(super) fn name(id: FileId, kind: FileKind) -> String {
+pub(crate) fn name(id: FileId, kind: FileKind) -> String {
     let ending = match kind {
         FileKind::Wal => "wal",
         FileKind::Sorted => "sorted",
@@ -231,7 +231,7 @@ pub(super) fn parse_name(name: &str) -> Option<(FileId, FileKind)> {
 }
 
 /// The name of checkpoint `number`.
-pub(super) fn checkpoint_name(number: u64) -> String {
+pub(crate) fn checkpoint_name(number: u64) -> String {
     format!("{CHECKPOINT}{number}")
 }
 

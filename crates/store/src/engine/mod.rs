@@ -18,6 +18,7 @@
 //! - No lock is held across I/O.
 
 mod append;
+mod backup;
 mod checkpoint;
 mod deletion;
 mod durable;
@@ -164,6 +165,8 @@ pub trait HiddenState: Send + Sync + 'static {
 #[error("the log has ended after a failed write; it is being recovered")]
 pub struct Ended;
 
+pub(crate) use files::{checkpoint_name, name as log_file_name};
+
 /// Bytes at the end of the allocated log that only internal records may use.
 const INTERNAL_BYTES: u64 = 1 << 20;
 /// Whether a file of the data directory belongs to the log.
@@ -214,6 +217,8 @@ pub struct Engine {
     sync_failed: Mutex<Option<DiskError>>,
     /// Held by the writer while it writes and publishes.
     writing: Mutex<()>,
+    /// Bytes were written that no frame's `synced_to` names yet.
+    unmarked: AtomicBool,
     /// Held while durable records of hidden partitions are applied: the high
     /// watermark and the state are of one moment.
     hidden_order: Mutex<()>,
@@ -343,6 +348,10 @@ impl Engine {
     pub fn stop(&self) {
         self.stop_writer();
         self.stop_maintenance();
+    }
+
+    pub(crate) fn disk(&self) -> &dyn Disk {
+        &*self.disk
     }
 
     /// Figures for metrics.

@@ -291,9 +291,13 @@ impl Engine {
             companion.push(&bytes)?;
             companion.finish()?;
             source.file.set_companion();
-            // Nothing would cut it again, should a power cut give it back.
-            source.file.handle.set_length(info.data_end)?;
-            source.file.handle.sync()?;
+            // One that was sealed has nothing allocated behind its end, and may
+            // be a backup's too: it never changes.
+            if !source.was_sealed {
+                // Nothing would cut it again, should a power cut give it back.
+                source.file.handle.set_length(info.data_end)?;
+                source.file.handle.sync()?;
+            }
             source.file.set_incarnation(source.incarnation);
             source.file.start(info.first_lsn);
             source.file.set_data_end(info.data_end, info.last_lsn);
@@ -533,6 +537,7 @@ fn build(
         unsynced,
         sync_failed: Mutex::default(),
         writing: Mutex::default(),
+        unmarked: AtomicBool::new(false),
         hidden_order: Mutex::default(),
         changed: AtomicBool::new(true),
         reserve_gone: AtomicBool::new(false),

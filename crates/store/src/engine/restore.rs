@@ -133,9 +133,10 @@ pub(super) fn read_checkpoints(
     Ok(base)
 }
 
-type Whole = Result<(Kept, Content), CheckpointError>;
+pub(super) type Whole = Result<(Kept, Content), CheckpointError>;
 
-fn read(disk: &dyn Disk, name: &str, log_id: &[u8; 16]) -> Result<Whole, OpenError> {
+/// Reads one checkpoint whole.
+pub(super) fn read(disk: &dyn Disk, name: &str, log_id: &[u8; 16]) -> Result<Whole, OpenError> {
     let refuse = |detail: String| OpenError::Format { name: name.to_owned(), detail };
     let handle = disk.open(name, Access::Read, Mode::Direct)?;
     let length = handle.length()?;

@@ -38,6 +38,8 @@ pub(super) struct Source {
     pub(super) dead: Option<Dead>,
     /// The first frame, as the file's header says.
     pub(super) header_lsn: Option<Lsn>,
+    /// It ends with a footer of its own, whole or not.
+    pub(super) was_sealed: bool,
 }
 
 /// A file whose writer died.
@@ -119,6 +121,7 @@ pub(super) fn find_sources(
             superseded.push(file);
             continue;
         }
+        let was_sealed = footer.is_some() && !file.has_companion();
         let told = match footer {
             Some(footer) => sealed(disk, &file, &footer)?,
             None => None,
@@ -126,16 +129,16 @@ pub(super) fn find_sources(
         match told {
             Some(source) => {
                 progress.file_is_read();
-                sources.push(Source { header_lsn, ..source });
+                sources.push(Source { header_lsn, was_sealed, ..source });
             }
             None => {
                 progress.expect_bytes(file.handle.length()?);
-                without_footer.push((file, header_lsn));
+                without_footer.push((file, header_lsn, was_sealed));
             }
         }
     }
-    for (file, header_lsn) in without_footer {
-        sources.push(Source { header_lsn, ..dead(file, progress)? });
+    for (file, header_lsn, was_sealed) in without_footer {
+        sources.push(Source { header_lsn, was_sealed, ..dead(file, progress)? });
         progress.file_is_read();
     }
     distrust_last_footers(&mut sources, progress)?;
@@ -165,8 +168,9 @@ fn distrust_last_footers(sources: &mut [Source], progress: &Progress) -> Result<
             let header_lsn = source.header_lsn;
             let file = Arc::new(LogFile::new(id, kind, handle));
             header_lsn.into_iter().for_each(|lsn| file.start(lsn));
+            let was_sealed = source.was_sealed;
             progress.expect_bytes(file.handle.length()?);
-            *source = Source { header_lsn, ..dead(file, progress)? };
+            *source = Source { header_lsn, was_sealed, ..dead(file, progress)? };
         }
     }
     Ok(())
@@ -319,7 +323,8 @@ fn sealed(
     }
     describe(file, &info)?;
     let (incarnation, holes, file) = (info.incarnation, Vec::new(), Arc::clone(file));
-    Ok(Some(Source { file, incarnation, extents, holes, dead: None, header_lsn: None }))
+    let (header_lsn, was_sealed) = (None, false);
+    Ok(Some(Source { file, incarnation, extents, holes, dead: None, header_lsn, was_sealed }))
 }
 
 /// Takes over what a footer says of its file.
@@ -339,7 +344,8 @@ fn dead(file: Arc<LogFile>, progress: &Progress) -> Result<Source, OpenError> {
     }
     let dead = Some(Dead { frames: scan.frames, synced_to: scan.synced_to });
     let (extents, holes) = (Vec::new(), scan.holes);
-    Ok(Source { file, incarnation, extents, holes, dead, header_lsn: None })
+    let (header_lsn, was_sealed) = (None, false);
+    Ok(Source { file, incarnation, extents, holes, dead, header_lsn, was_sealed })
 }
 
 pub(super) fn next_file_id(names: &BTreeSet<String>) -> u64 {

@@ -1,6 +1,7 @@
 //! The engine over a simulated disk: what a crash, a full disk or a failing
 //! one leave.
 
+mod backups;
 mod checkpoints;
 mod crashes;
 mod ending;

@@ -47,8 +47,6 @@ const MARK_AFTER: Duration = Duration::from_secs(1);
 /// What the writer remembers from step to step.
 #[derive(Debug, Default)]
 pub struct WriterState {
-    /// Bytes were written that no frame's `synced_to` names yet.
-    unmarked: bool,
     /// Bytes that the last step took, and that had gathered when it was done.
     taken: u64,
     behind: u64,
@@ -150,7 +148,7 @@ impl Engine {
     /// Nothing was written for a while: says in the log what is synced, so
     /// that recovery can tell a torn frame from a rotten one.
     pub fn idle_step(&self, state: &mut WriterState) {
-        if !state.unmarked {
+        if !self.unmarked.load(Ordering::Acquire) {
             return;
         }
         let file = Arc::clone(self.gather.lock().gather.file());
@@ -168,7 +166,7 @@ impl Engine {
         if let Some(mark) = mark {
             self.write_step(state);
             // What came in behind the mark is synced with it, and not named.
-            state.unmarked = self.durable.reached() > mark;
+            self.unmarked.store(self.durable.reached() > mark, Ordering::Release);
         }
     }
 
@@ -227,7 +225,7 @@ impl Engine {
         self.stats.commit_batches.count(group.iter().map(|frame| frame.extents.len()).sum());
         self.stats.bytes_written.fetch_add(bytes, Ordering::Relaxed);
         file.set_data_end(end, last.lsn);
-        state.unmarked = true;
+        self.unmarked.store(true, Ordering::Release);
         match self.options.flush {
             Flush::Fsync if canary!(ReadBeforeDurable) => Ok(()),
             Flush::Fsync => {
