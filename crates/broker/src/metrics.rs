@@ -56,6 +56,14 @@ metrics! {
         "Always 1; its labels name the build.";
     start_time: gauge -> Gauge = "millrace_process_start_time_seconds",
         "Unix time at which the process started.";
+    process_memory: gauge -> Gauge = "millrace_process_resident_bytes",
+        "Memory of the process that is in use, its code and cached files of its own included.";
+    process_cpu: time -> Time = "millrace_process_cpu_seconds_total",
+        "Time that the process was computing, over all cores.";
+    process_files: gauge -> Gauge = "millrace_process_open_files",
+        "Files and connections that the process has open.";
+    process_files_max: gauge -> Gauge = "millrace_process_open_files_max",
+        "How many it may have open.";
     ready: gauge -> Gauge = "millrace_ready",
         "1 while clients are served: what /readyz says.";
     insecure: gauge -> Gauge = "millrace_insecure_no_auth",

@@ -110,6 +110,7 @@ async fn kinesis(State(view): State<View>, request: Request) -> Response {
 
 fn metrics(view: &View) -> impl IntoResponse {
     let kind = "text/plain; version=0.0.4; charset=utf-8";
+    crate::process::show(&view.metrics);
     view.metrics.ready.set(u64::from(view.readiness.is_ready()));
     ([(header::CONTENT_TYPE, kind)], view.metrics.registry().render())
 }

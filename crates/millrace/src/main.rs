@@ -15,6 +15,7 @@ mod files_open;
 mod history;
 mod http;
 mod logging;
+mod process;
 mod serve;
 mod settings;
 mod signals;

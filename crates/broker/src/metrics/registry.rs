@@ -105,6 +105,11 @@ impl Time {
         self.add_micros(micros(time));
     }
 
+    /// Replaces it, where it is counted elsewhere.
+    pub fn set(&self, time: Duration) {
+        self.0.store(micros(time), Ordering::Relaxed);
+    }
+
     /// Adds so many microseconds.
     pub fn add_micros(&self, micros: u64) {
         self.0.fetch_add(micros, Ordering::Relaxed);
@@ -429,6 +434,11 @@ impl Registry {
     /// Registers a gauge with labels.
     pub fn gauges<L: Labels>(&self, desc: Desc) -> Arc<Family<L, Gauge>> {
         self.add(desc, Family::default())
+    }
+
+    /// Registers time that only grows.
+    pub fn time(&self, desc: Desc) -> Arc<Time> {
+        self.add(desc, Time::default())
     }
 
     /// Registers time that only grows, with labels.
