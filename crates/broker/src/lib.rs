@@ -56,7 +56,7 @@ pub use millrace_store::engine::{
 };
 pub use read::{Isolation, OffsetAndTime, Read, ReadOptions};
 pub use reconfigure::{ConfigChange, Configured};
-pub use records::{NewRecord, RecordHeader, RecordsLimit, RecordsRead, StoredRecord};
+pub use records::{BatchBuilder, RecordHeader, RecordsLimit, RecordsRead, StoredRecord};
 pub use reroute::hash_of_key;
 pub use reshard::ReshardTopicError;
 pub use supervisor::{Drivers, StartError, Supervisor};

@@ -3,31 +3,21 @@
 //! Invariant: records given together to one partition become one batch, and
 //! stand there in the order given. What is read is durable and committed.
 
-use std::sync::Arc;
+use std::{borrow::Cow, collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
 use millrace_log::{
-    batch::{self, BatchBuilder, BatchHeader, Compression},
+    batch::{BatchError, BatchHeader, Compression, HEADER_LEN},
+    compression::DecompressError,
     records::{self, Record},
 };
 use millrace_types::{Offset, Timestamp};
 
-pub use millrace_log::batch::RecordHeader;
+pub use millrace_log::batch::{BatchBuilder, RecordHeader};
 
 use crate::{
     AppendError, Appended, Appends, Broker, Offsets, Partition, ReadError, validate::DECODED_MAX,
 };
-
-/// A record to be appended.
-#[derive(Clone, Copy, Debug)]
-pub struct NewRecord<'a> {
-    /// Its key; `None` is Kafka's null.
-    pub key: Option<&'a [u8]>,
-    /// Its value; `None` is a tombstone.
-    pub value: Option<&'a [u8]>,
-    /// Its headers.
-    pub headers: &'a [RecordHeader<'a>],
-}
 
 /// A record as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +56,8 @@ pub struct RecordsRead {
 
 /// Bytes that are read at once: a page of small records needs few.
 const READ_BYTES: usize = 1 << 20;
+/// Bytes that a record's length takes, at most.
+const LENGTH_BYTES_MAX: usize = 10;
 
 impl Appends<'_> {
     /// Appends `records` to `partition` as one batch, whatever its size: who
@@ -76,13 +68,9 @@ impl Appends<'_> {
     pub async fn append_records(
         &self,
         partition: &Arc<Partition>,
-        records: &[NewRecord<'_>],
+        records: BatchBuilder,
     ) -> Result<Appended, AppendError> {
-        let mut builder = BatchBuilder::new(self.broker.env().wall());
-        for record in records {
-            builder.record(0, record.key, record.value, record.headers);
-        }
-        let batch = builder.build();
+        let batch = records.build();
         let header = BatchHeader::parse(&batch)?;
         let appended = self.append_checked(partition, &header, &batch).await;
         self.count_refusal(&appended);
@@ -119,8 +107,7 @@ impl Broker {
             if read.bytes == 0 {
                 return Ok(page.read);
             }
-            let bytes = contiguous(read.records);
-            if !page.take(&bytes, &read.append_times) {
+            if !page.take(Batches(Pieces(read.records.into())), &read.append_times) {
                 return Ok(page.read);
             }
         }
@@ -153,15 +140,80 @@ impl Broker {
     }
 }
 
-/// One piece of memory; none is copied where there is one already.
-fn contiguous(mut pieces: Vec<Bytes>) -> Bytes {
-    match pieces.pop() {
-        Some(only) if pieces.is_empty() => only,
-        Some(last) => {
-            pieces.push(last);
-            pieces.concat().into()
+/// Bytes in pieces, as they lie.
+#[derive(Clone, Debug)]
+struct Pieces(VecDeque<Bytes>);
+
+impl Pieces {
+    /// The first `len` bytes, or fewer if there are no more.
+    fn peek(&self, len: usize) -> Cow<'_, [u8]> {
+        match self.0.front().and_then(|front| front.get(..len)) {
+            Some(bytes) => Cow::Borrowed(bytes),
+            None => Cow::Owned(self.0.iter().flatten().copied().take(len).collect()),
         }
-        None => Bytes::new(),
+    }
+
+    /// Takes the first `len` bytes off, or all.
+    fn split_to(&mut self, len: usize) -> Self {
+        let mut taken = VecDeque::new();
+        let mut missing = len;
+        while let Some(front) = self.0.front_mut().filter(|_| missing > 0) {
+            let piece = front.split_to(front.len().min(missing));
+            missing -= piece.len();
+            if front.is_empty() {
+                self.0.pop_front();
+            }
+            taken.push_back(piece);
+        }
+        Self(taken)
+    }
+
+    /// Takes the first `len` bytes off, or all: in one piece, which is copied
+    /// only if it lies in several.
+    fn take(&mut self, len: usize) -> Bytes {
+        match self.0.front_mut().filter(|front| front.len() > len) {
+            Some(front) => front.split_to(len),
+            None => self.split_to(len).join(),
+        }
+    }
+
+    fn join(mut self) -> Bytes {
+        match self.0.pop_front() {
+            Some(only) if self.0.is_empty() => only,
+            Some(first) => {
+                self.0.push_front(first);
+                self.0.make_contiguous().concat().into()
+            }
+            None => Bytes::new(),
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.0.iter().map(Bytes::len).sum()
+    }
+}
+
+/// The batches in these pieces.
+struct Batches(Pieces);
+
+impl Iterator for Batches {
+    type Item = Result<(BatchHeader, Pieces), BatchError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let head = self.0.peek(HEADER_LEN);
+        if head.is_empty() {
+            return None;
+        }
+        let header = match BatchHeader::parse(&head) {
+            Ok(header) => header,
+            Err(error) => return Some(Err(error)),
+        };
+        let batch = self.0.split_to(header.len);
+        let (needed, available) = (header.len, batch.len());
+        if available < needed {
+            return Some(Err(BatchError::Truncated { needed, available }));
+        }
+        Some(Ok((header, batch)))
     }
 }
 
@@ -173,23 +225,29 @@ struct Page {
 
 impl Page {
     /// Takes what fits of these batches. False once the page is full.
-    fn take(&mut self, bytes: &Bytes, append_times: &[Timestamp]) -> bool {
-        for (batch, append_time) in batch::batches(bytes).zip(append_times) {
+    fn take(&mut self, batches: Batches, append_times: &[Timestamp]) -> bool {
+        for (batch, append_time) in batches.zip(append_times) {
             let Ok((header, batch)) = batch else { return false };
-            if !self.take_batch(&header, &bytes.slice_ref(batch), *append_time) {
+            if !self.take_batch(&header, batch, *append_time) {
                 return false;
             }
         }
         true
     }
 
-    fn take_batch(&mut self, header: &BatchHeader, batch: &Bytes, append_time: Timestamp) -> bool {
+    fn take_batch(&mut self, header: &BatchHeader, batch: Pieces, append_time: Timestamp) -> bool {
         let Some(next) = header.next_offset() else { return false };
         if header.control {
             self.read.next = self.read.next.max(next);
             return true;
         }
-        let body = match records::body(header, batch, DECODED_MAX) {
+        if self.read.records.is_empty() {
+            self.read.records.reserve_exact(self.expected(header));
+        }
+        // What was decompressed is copied, so that one record does not hold
+        // all of it.
+        let shared = header.compression == Compression::None;
+        let mut rest = match body(header, batch) {
             Ok(body) => body,
             Err(error) => {
                 tracing::warn!(offset = %header.base_offset, %error, "a batch cannot be read");
@@ -197,10 +255,10 @@ impl Page {
                 return true;
             }
         };
-        // What was decompressed is copied, so that one record does not hold
-        // all of it.
-        let shared = (header.compression == Compression::None).then_some(batch);
-        for record in records::records(header, &body).map_while(Result::ok) {
+        for _ in 0..header.count {
+            let Some(bytes) = records::first_len(&rest.peek(LENGTH_BYTES_MAX)) else { break };
+            let bytes = rest.take(bytes);
+            let Some(record) = records::first(&bytes) else { break };
             let offset = record.offset(header);
             if offset < self.read.next {
                 continue;
@@ -211,12 +269,32 @@ impl Page {
                 return false;
             }
             self.limit.bytes_max = self.limit.bytes_max.saturating_sub(len);
-            self.read.records.push(stored(&record, offset, append_time, shared));
+            let record = stored(&record, offset, append_time, shared.then_some(&bytes));
+            self.read.records.push(record);
             self.read.next = Offset(offset.get().saturating_add(1));
         }
         self.read.next = self.read.next.max(next);
         self.limit.bytes_max > 0 && self.read.records.len() < self.limit.records_max
     }
+
+    /// How many records the page will hold if all are as large as these: the
+    /// list of them grows to most of a megabyte.
+    fn expected(&self, header: &BatchHeader) -> usize {
+        let count = usize::try_from(header.count).unwrap_or(1).max(1);
+        let each = (header.len / count).max(1);
+        (self.limit.bytes_max / each + 1).min(self.limit.records_max)
+    }
+}
+
+/// The records of a batch, decompressed.
+fn body(header: &BatchHeader, mut batch: Pieces) -> Result<Pieces, DecompressError> {
+    if header.compression == Compression::None {
+        batch.split_to(HEADER_LEN);
+        return Ok(batch);
+    }
+    let batch = batch.join();
+    let body = records::body(header, &batch, DECODED_MAX)?;
+    Ok(Pieces([Bytes::from(body.into_owned())].into()))
 }
 
 fn stored(

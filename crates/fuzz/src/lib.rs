@@ -20,6 +20,7 @@
 
 pub mod directory;
 pub mod kafka;
+pub mod kinesis;
 pub mod memory;
 pub mod records;
 pub mod state;
@@ -63,6 +64,7 @@ targets! {
     kafka_connection = kafka::connection, kafka::connection_seeds;
     kafka_framing = kafka::framing, kafka::framing_seeds;
     kafka_request = kafka::request, kafka::request_seeds;
+    kinesis_put_records = kinesis::put_records, kinesis::put_records_seeds;
     meta_record = state::meta_record, state::meta_record_seeds;
     partition_snapshot = state::partition_snapshot, state::partition_snapshot_seeds;
     records = records::records, records::records_seeds;

@@ -30,13 +30,18 @@ mod update_stream_mode;
 mod update_stream_record_distribution_strategy;
 mod update_stream_warm_throughput;
 
+pub(crate) use put_records::run as put_records;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::call::Call;
 use crate::error::Error;
 use crate::http::Body;
 use crate::input::Input;
-use crate::value::{Members, Value};
+use crate::puts::PutRecordsInput;
+use crate::value::{Encoded, Members, Value};
+
+/// The operation whose input may come without a tree.
+pub(crate) const PUT_RECORDS: &str = "PutRecords";
 
 /// What an action answers.
 pub(crate) enum Answer {
@@ -44,8 +49,9 @@ pub(crate) enum Answer {
     Empty,
     /// A structure.
     Value(Value<'static>),
-    /// A large structure, with the memory that it takes.
-    Held(Value<'static>, OwnedSemaphorePermit),
+    /// A structure that was written without a tree, with the memory that it
+    /// takes where that is much.
+    Encoded(Encoded, Option<OwnedSemaphorePermit>),
     /// Messages without an end that is known: see [`crate::event_stream`].
     Events(Body),
 }
@@ -90,7 +96,7 @@ pub(crate) async fn run(
         "ListTagsForStream" => tags::list_for_stream(call, input),
         "MergeShards" => merge_shards::run(call, input).await,
         "PutRecord" => put_record::run(call, input).await,
-        "PutRecords" => put_records::run(call, input).await,
+        PUT_RECORDS => put_records::run(call, PutRecordsInput::of(input)).await,
         "PutResourcePolicy" => policies::put(call, input).await,
         "RegisterStreamConsumer" => consumers::register(call, input).await,
         "RemoveTagsFromStream" => tags::remove_from_stream(call, input).await,

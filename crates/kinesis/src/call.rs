@@ -11,7 +11,7 @@ use crate::arn::{self, Arn};
 use crate::error::{Code, Error};
 use crate::front::Settings;
 use crate::http::Memory;
-use crate::input::Input;
+use crate::input::{Input, StreamNames};
 use crate::limits::{Limits, ShardName};
 use crate::model::Encoding;
 use crate::stream::{KEEPER, Stream, StreamState, id_of};
@@ -114,14 +114,23 @@ impl Call<'_> {
     /// The stream that a request names by `StreamName`, `StreamARN` or
     /// `StreamId`, which must agree.
     pub(crate) fn stream(&self, input: Input<'_>) -> Result<Stream, Error> {
-        self.stream_named(&self.stream_name(input)?)
+        self.stream_by(input.stream_names())
+    }
+
+    /// The same, of names by themselves.
+    pub(crate) fn stream_by(&self, names: StreamNames<'_>) -> Result<Stream, Error> {
+        self.stream_named(&self.name_by(names)?)
     }
 
     /// The name of that stream, which need not be there.
     pub(crate) fn stream_name(&self, input: Input<'_>) -> Result<String, Error> {
-        let name = input.text("StreamName");
-        let arn = input.text("StreamARN").map(|arn| self.stream_of_arn(arn)).transpose()?;
-        let id = input.text("StreamId").map(|id| self.stream_of_id(id)).transpose()?;
+        self.name_by(input.stream_names())
+    }
+
+    fn name_by(&self, names: StreamNames<'_>) -> Result<String, Error> {
+        let StreamNames { name, arn, id } = names;
+        let arn = arn.map(|arn| self.stream_of_arn(arn)).transpose()?;
+        let id = id.map(|id| self.stream_of_id(id)).transpose()?;
         let mut names = [name, arn].into_iter().flatten().chain(id.as_ref().map(Stream::name));
         let Some(first) = names.next() else {
             return Err(Error::invalid("Either StreamName or StreamARN must be provided."));
@@ -188,7 +197,12 @@ impl Call<'_> {
 
     /// A `DryRun` has passed every check by now.
     pub(crate) fn end_dry_run(&self, input: Input<'_>) -> Result<(), Error> {
-        if input.flag("DryRun") {
+        self.end_if_dry(input.flag("DryRun"))
+    }
+
+    /// The same, of the flag by itself.
+    pub(crate) fn end_if_dry(&self, dry_run: bool) -> Result<(), Error> {
+        if dry_run {
             let message = "Request would have succeeded, but DryRun flag is set.";
             return Err(Error::new(Code::DryRunOperation, message));
         }

@@ -17,7 +17,7 @@ use flate2::Crc;
 use crate::error::Error;
 use crate::http::{encode, named};
 use crate::model::Encoding;
-use crate::value::{Members, Value};
+use crate::value::{Encoded, Members};
 
 /// The Content-Type of an answer of messages.
 pub(crate) const CONTENT_TYPE: &str = "application/vnd.amazon.eventstream";
@@ -29,14 +29,14 @@ const TEXT: u8 = 7;
 
 /// The message before all events, which some clients wait for.
 pub(crate) fn initial_response(encoding: Encoding) -> Bytes {
-    event("initial-response", &Members::new().done(), encoding)
+    event("initial-response", encode(&Members::new().done(), encoding), encoding)
 }
 
 /// An event of a kind.
-pub(crate) fn event(kind: &str, payload: &Value<'_>, encoding: Encoding) -> Bytes {
+pub(crate) fn event(kind: &str, payload: Encoded, encoding: Encoding) -> Bytes {
     let headers =
         [(":message-type", "event"), (":event-type", kind), (":content-type", named(encoding))];
-    message(&headers, &encode(payload, encoding))
+    message(&headers, &payload.into_vec())
 }
 
 /// An error after the answer has begun: the last message.
@@ -46,7 +46,7 @@ pub(crate) fn exception(error: &Error, encoding: Encoding) -> Bytes {
         (":exception-type", error.code.name()),
         (":content-type", named(encoding)),
     ];
-    message(&headers, &encode(&error.body(), encoding))
+    message(&headers, &encode(&error.body(), encoding).into_vec())
 }
 
 fn message(headers: &[(&str, &str)], payload: &[u8]) -> Bytes {

@@ -17,7 +17,7 @@ use millrace_broker::metrics::{Answered, Metrics, NO_ERROR, Spent};
 use millrace_broker::{Broker, ChangeError};
 use millrace_types::Timestamp;
 
-use crate::actions::{self, Answer};
+use crate::actions::{self, Answer, PUT_RECORDS};
 use crate::auth::{self, Credentials};
 use crate::call::{Call, Waits};
 use crate::error::{Code, Error};
@@ -29,10 +29,11 @@ use crate::input::Input;
 use crate::keys::hex;
 use crate::limits::Limits;
 use crate::model::{Encoding, Model, ShapeId, conform, validate};
+use crate::puts;
 use crate::stream::KEEPER;
 use crate::subscriptions::Subscriptions;
 use crate::token::TokenKey;
-use crate::value::{Value, cbor, json};
+use crate::value::{Encoded, Value, cbor, json};
 
 /// What the front is told.
 #[derive(Clone, Debug)]
@@ -197,7 +198,9 @@ impl Front {
         self.metrics.spent(&request, &Spent { queue, work, log, asked, ..Spent::default() });
         answered.unwrap_or_else(|error| match error {
             Failed::Error(error) => respond_error(&error, encoding, &id),
-            Failed::TooLarge => respond(StatusCode::PAYLOAD_TOO_LARGE, None, Vec::new(), &id, None),
+            Failed::TooLarge => {
+                respond(StatusCode::PAYLOAD_TOO_LARGE, None, Encoded::default(), &id, None)
+            }
         })
     }
 
@@ -242,30 +245,46 @@ impl Front {
             return Err(Error { code: Code::UnknownOperation, message: None }.into());
         };
         let ReadBody { bytes, memory, .. } = body.unpacked()?;
-        let decoded = match encoding {
-            Encoding::Json => json::decode(&bytes),
-            Encoding::Cbor => cbor::decode(&bytes),
+        let plain = (operation == PUT_RECORDS)
+            .then(|| puts::decode(&self.model, shape, &bytes, encoding))
+            .flatten();
+        let answer = match plain {
+            Some(input) => actions::put_records(&call, input).await?,
+            None => self.perform_by_tree((operation, shape), &bytes, &call).await?,
+        };
+        drop((bytes, memory));
+        let (body, held) = match answer {
+            Answer::Empty => (Encoded::default(), None),
+            Answer::Value(answer) => (encode(&answer, encoding), None),
+            Answer::Encoded(answer, held) => (answer, held),
+            Answer::Events(body) => return Ok(respond_events(body, id)),
+        };
+        Ok(respond(StatusCode::OK, Some(named(encoding)), body, id, held))
+    }
+
+    /// Decodes a body, whatever it is, and performs what it asks for if the
+    /// model lets it pass.
+    async fn perform_by_tree(
+        &self,
+        (operation, shape): (&'static str, ShapeId),
+        bytes: &[u8],
+        call: &Call<'_>,
+    ) -> Result<Answer, Error> {
+        let decoded = match call.encoding {
+            Encoding::Json => json::decode(bytes),
+            Encoding::Cbor => cbor::decode(bytes),
         };
         let malformed = || Error { code: Code::Serialization, message: None };
         let value = decoded.map_err(|_| malformed())?;
         if !matches!(value, Value::Map(_)) {
-            return Err(malformed().into());
+            return Err(malformed());
         }
-        let value = conform(&self.model, shape, value, encoding)
+        let value = conform(&self.model, shape, value, call.encoding)
             .map_err(|error| Error::new(Code::Serialization, error.0))?;
         validate(&self.model, shape, &value).map_err(Error::validation)?;
         let (account, now) = (&self.settings.account_id, call.broker.env().monotonic());
         self.limits.call(operation, Input(&value), account, now)?;
-        let answer = actions::run(operation, &call, &value).await?;
-        drop(value);
-        drop((bytes, memory));
-        let (body, held) = match answer {
-            Answer::Empty => (Vec::new(), None),
-            Answer::Value(answer) => (encode(&answer, encoding), None),
-            Answer::Held(answer, held) => (encode(&answer, encoding), Some(held)),
-            Answer::Events(body) => return Ok(respond_events(body, id)),
-        };
-        Ok(respond(StatusCode::OK, Some(named(encoding)), body, id, held))
+        actions::run(operation, call, &value).await
     }
 }
 

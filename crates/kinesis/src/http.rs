@@ -17,8 +17,8 @@ use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 use http::{HeaderValue, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, Full};
 use millrace_broker::metrics::{self, Counter, Metrics, Time};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -26,7 +26,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::error::{Code, Error};
 use crate::event_stream;
 use crate::model::Encoding;
-use crate::value::{Value, cbor, json};
+use crate::value::{Chunks, Encoded, Value, cbor, json};
 
 /// The body of an answer.
 pub type Body = UnsyncBoxBody<Bytes, Infallible>;
@@ -304,26 +304,26 @@ impl RequestId {
 }
 
 /// Encodes a value in the encoding of the request.
-pub(crate) fn encode(value: &Value<'_>, encoding: Encoding) -> Vec<u8> {
+pub(crate) fn encode(value: &Value<'_>, encoding: Encoding) -> Encoded {
     let mut out = Vec::with_capacity(value.encoded_len());
     match encoding {
         Encoding::Json => json::encode(value, &mut out),
         Encoding::Cbor => cbor::encode(value, &mut out),
     }
-    out
+    Encoded::of(out)
 }
 
 /// An answer with this body. `held` is given back once it has been written.
 pub(crate) fn respond(
     status: StatusCode,
     content_type: Option<&'static str>,
-    body: Vec<u8>,
+    body: Encoded,
     id: &RequestId,
     held: Option<OwnedSemaphorePermit>,
 ) -> Response<Body> {
     // What it took to make the answer goes back but for the answer itself.
     let held = held.and_then(|held| Memory::keep(held, body.len()));
-    let body = Held { body: Full::new(Bytes::from(body)), _held: held };
+    let body = Held { chunks: body.into_chunks(), _held: held };
     let mut response = Response::new(body.boxed_unsync());
     *response.status_mut() = status;
     if let Some(content_type) = content_type {
@@ -369,12 +369,12 @@ pub(crate) fn respond_xml(code: Code, message: Option<&str>, id: &RequestId) -> 
             (StatusCode::FORBIDDEN, body)
         }
     };
-    respond(status, None, body.into_bytes(), id, None)
+    respond(status, None, Encoded::of(body.into_bytes()), id, None)
 }
 
 /// A body with memory that is given back when it has been sent.
 struct Held {
-    body: Full<Bytes>,
+    chunks: Chunks,
     _held: Option<OwnedSemaphorePermit>,
 }
 
@@ -384,16 +384,16 @@ impl HttpBody for Held {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
+        _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        Poll::Ready(self.chunks.next().map(|chunk| Ok(Frame::data(chunk))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.chunks.left() == 0
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        SizeHint::with_exact(u64::try_from(self.chunks.left()).unwrap_or(u64::MAX))
     }
 }

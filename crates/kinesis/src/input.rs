@@ -4,6 +4,14 @@ use millrace_types::Timestamp;
 
 use crate::value::Value;
 
+/// How a request names its stream; what is given must agree.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct StreamNames<'v> {
+    pub(crate) name: Option<&'v str>,
+    pub(crate) arn: Option<&'v str>,
+    pub(crate) id: Option<&'v str>,
+}
+
 /// A structure of a request. What is absent is `None`; types are right.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Input<'v>(pub(crate) &'v Value<'v>);
@@ -13,6 +21,14 @@ impl<'v> Input<'v> {
         match self.0.get(name) {
             Some(Value::Text(text)) => Some(text),
             _ => None,
+        }
+    }
+
+    pub(crate) fn stream_names(self) -> StreamNames<'v> {
+        StreamNames {
+            name: self.text("StreamName"),
+            arn: self.text("StreamARN"),
+            id: self.text("StreamId"),
         }
     }
 

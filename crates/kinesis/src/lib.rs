@@ -4,6 +4,7 @@
 //! ```text
 //! request -> auth -> http (bounded body, encoding) -> model (types, constraints)
 //!         -> actions/* (one file each) -> broker core -> answer
+//! PutRecords' plain bodies: http -> puts -> actions/put_records
 //! ```
 //!
 //! Invariants:
@@ -21,11 +22,15 @@ mod call;
 mod error;
 mod event_stream;
 mod front;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 mod input;
 mod keys;
 mod limits;
 mod model;
+mod puts;
 mod resource;
 mod sequence;
 mod shards;

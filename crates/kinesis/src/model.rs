@@ -95,6 +95,20 @@ impl Model {
         self.operations.keys().copied()
     }
 
+    /// The shape of a structure's member.
+    pub(crate) fn member(&self, of: ShapeId, name: &str) -> Option<ShapeId> {
+        let Kind::Structure(members) = &self.shape(of)?.kind else { return None };
+        members.iter().find(|member| member.name == name).map(|member| member.shape)
+    }
+
+    /// The shape of a list's items.
+    pub(crate) fn item(&self, of: ShapeId) -> Option<ShapeId> {
+        match self.shape(of)?.kind {
+            Kind::List(item) => Some(item),
+            _ => None,
+        }
+    }
+
     fn shape(&self, id: ShapeId) -> Option<&Shape> {
         self.shapes.get(id.0)
     }

@@ -6,12 +6,16 @@
 //! its bytes. Texts and bytes are borrowed from the request where they can be.
 
 pub(crate) mod cbor;
+mod encoded;
 pub(crate) mod json;
+mod writer;
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
 use millrace_types::Timestamp;
+
+pub(crate) use encoded::{Chunks, Encoded};
+pub(crate) use writer::Writer;
 
 /// Values in one request. The largest that the model allows, ten thousand
 /// stream filters, has fifty thousand.
@@ -34,8 +38,6 @@ pub(crate) enum Value<'a> {
     Text(Cow<'a, str>),
     /// Bytes: base64 in JSON.
     Blob(Cow<'a, [u8]>),
-    /// Bytes of an answer that are held elsewhere too.
-    Shared(Bytes),
     /// A time: seconds with a fraction in JSON, milliseconds in CBOR.
     Time(Timestamp),
     /// Values in order.
@@ -63,7 +65,6 @@ impl<'a> Value<'a> {
             Self::Int(_) | Self::Float(_) | Self::Time(_) => 2 * EACH,
             Self::Text(text) => text.len() + EACH,
             Self::Blob(bytes) => bytes.len() / 3 * 4 + EACH,
-            Self::Shared(bytes) => bytes.len() / 3 * 4 + EACH,
             Self::List(items) => items.iter().map(|item| item.encoded_len()).sum::<usize>() + EACH,
             Self::Map(members) => {
                 let of = |(name, member): &(Cow<'_, str>, Self)| {

@@ -85,6 +85,22 @@ pub const fn records<'a>(header: &BatchHeader, body: &'a [u8]) -> Records<'a> {
     Records { reader: Reader::new(body), index: 0, count: header.count, ended: false }
 }
 
+/// The record that `bytes` begin with: for who has a body in pieces. `None` where
+/// they hold no whole one.
+#[must_use]
+pub fn first(bytes: &[u8]) -> Option<Record<'_>> {
+    record(&mut Reader::new(bytes)).ok()
+}
+
+/// How many bytes the record takes that `bytes` begin with; `None` where they
+/// don't say.
+#[must_use]
+pub fn first_len(bytes: &[u8]) -> Option<usize> {
+    let mut reader = Reader::new(bytes);
+    let len = usize::try_from(varint(&mut reader).ok()?).ok()?;
+    (bytes.len() - reader.rest().len()).checked_add(len)
+}
+
 /// See [`records`].
 #[derive(Clone, Debug)]
 pub struct Records<'a> {

@@ -38,6 +38,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "millrace-store",
             "millrace-broker",
             "millrace-kafka",
+            "millrace-kinesis",
         ],
     ),
     (

@@ -14,9 +14,11 @@ fn partition(broker: &Broker) -> Arc<Partition> {
 }
 
 fn append(broker: &Broker, partition: &Arc<Partition>, values: &[&[u8]]) -> Appended {
-    let new = |value| NewRecord { key: None, value: Some(value), headers: &[] };
-    let records: Vec<_> = values.iter().copied().map(new).collect();
-    let appended = wait(broker.appends().append_records(partition, &records)).unwrap();
+    let mut records = BatchBuilder::new(broker.env().wall());
+    for value in values {
+        records.record(0, None, Some(value), &[]);
+    }
+    let appended = wait(broker.appends().append_records(partition, records)).unwrap();
     wait(broker.durable(appended.lsn)).unwrap();
     appended
 }
@@ -68,4 +70,35 @@ fn a_page_ends_at_its_limits_and_goes_on_from_there() {
     let page = read(&broker, &partition, 5, (100, 5));
     assert_eq!((values(&page), page.next), (vec![&b"f"[..]], Offset(6)));
     assert!(read(&broker, &partition, 6, (100, 5)).records.is_empty());
+}
+
+#[test]
+fn records_are_found_wherever_blocks_cut_them() {
+    let mut whole = Vec::new();
+    for (base, size) in [(0, 0), (2, 9), (4, 40)] {
+        let mut batch = BatchBuilder::new(Timestamp(0));
+        batch.record(0, Some(b"key"), Some(&vec![7; size]), &[]);
+        batch.record(0, None, Some(b"last"), &[]);
+        let mut batch = batch.build();
+        batch[..8].copy_from_slice(&i64::to_be_bytes(base));
+        whole.extend_from_slice(&batch);
+    }
+    let whole = Bytes::from(whole);
+    let read = |pieces: &[Bytes]| {
+        let limit = RecordsLimit { records_max: 100, bytes_max: 1000 };
+        let mut page = Page { read: RecordsRead::default(), limit };
+        let more = page.take(Batches(Pieces(pieces.to_vec().into())), &[Timestamp(1); 3]);
+        (more, page.read.next, page.read.records)
+    };
+    let expected = read(std::slice::from_ref(&whole));
+    assert_eq!((expected.0, expected.1, expected.2.len()), (true, Offset(6), 6));
+    for first in 0..=whole.len() {
+        for second in [first, (first + 3).min(whole.len()), (first + 70).min(whole.len())] {
+            let pieces = [whole.slice(..first), whole.slice(first..second), whole.slice(second..)];
+            assert_eq!(read(&pieces), expected, "cut at {first} and {second}");
+        }
+        let (more, ..) = read(&[whole.slice(..first)]);
+        let is_end = BatchHeader::parse(&whole[first..]).is_ok() || first == whole.len();
+        assert_eq!(more, is_end, "what is cut off at {first} is not read");
+    }
 }

@@ -13,7 +13,7 @@ use millrace_types::{ProducerEpoch, ProducerId, Sequence, TopicName};
 
 use super::*;
 use crate::{
-    AdmitError, AppendOptions, Appended, Compression, NewRecord, NewTopic, Partition, RecordsLimit,
+    AdmitError, AppendOptions, Appended, Compression, NewTopic, Partition, RecordsLimit,
     Supervisor,
     config::Overrides,
     hash_of_key,
@@ -76,11 +76,11 @@ impl Machine {
         let mut map = topic.ranges();
         loop {
             let id = map.of_hash(hash_of_key(key.as_bytes())).unwrap();
-            let record =
-                NewRecord { key: Some(key.as_bytes()), value: Some(key.as_bytes()), headers: &[] };
+            let mut record = BatchBuilder::new(broker.env().wall());
+            record.record(0, Some(key.as_bytes()), Some(key.as_bytes()), &[]);
             let partition = topic.partition(id).unwrap();
             // The log hears of it when the appends are over.
-            let appended = wait(broker.appends().append_records(&partition, &[record]));
+            let appended = wait(broker.appends().append_records(&partition, record));
             match appended {
                 Ok(appended) => return wait(broker.durable(appended.lsn)).is_ok(),
                 Err(AppendError::Sealed) => match wait(broker.routes(topic.id, &[id])) {

@@ -1,7 +1,5 @@
 //! GetRecords: what is durable and committed, from an iterator on.
 
-use std::borrow::Cow;
-
 use bytes::Bytes;
 use millrace_broker::ranges::{PartitionRange, RangeState};
 use millrace_broker::{Broker, ReadError, RecordsLimit, RecordsRead, StoredRecord, Topic};
@@ -13,11 +11,12 @@ use crate::call::Call;
 use crate::error::{Code, Error};
 use crate::input::Input;
 use crate::keys;
-use crate::sequence::SequenceNumber;
+use crate::model::Encoding;
+use crate::sequence::{SequenceNumber, Shown};
 use crate::shards::Shards;
 use crate::stream::Stream;
 use crate::token::{BadToken, LIFETIME_MS, ShardIterator};
-use crate::value::{Members, Value};
+use crate::value::Writer;
 
 /// Records of one answer, at most.
 const RECORDS_MAX: usize = 10_000;
@@ -26,9 +25,13 @@ const BYTES_MAX: usize = 10 << 20;
 /// The same where others hold the memory for more: a page may always be
 /// shorter.
 const BYTES_SCARCE: usize = 1 << 20;
-/// What an answer takes beside its keys and data: they once more in base64,
-/// and what is around ten thousand small records.
-const MEMORY_FACTOR: usize = 3;
+/// What an answer takes beside its keys and data: what is around ten thousand
+/// small records.
+const MEMORY_FACTOR: usize = 2;
+/// What an answer has beside its records.
+const AROUND: usize = 1024;
+/// What a record has beside its key and data.
+const AROUND_RECORD: usize = 160;
 
 pub(super) async fn run(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Error> {
     let iterator = open(call, input.required("ShardIterator"))?;
@@ -57,19 +60,20 @@ pub(super) async fn run(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Err
     call.limits.got(at, size(&read), call.counted());
     let ended = matches!(of.state, RangeState::Sealed { end } if read.next >= end);
     let now = call.now();
-    let mut answer = Members::new().with(
-        "MillisBehindLatest",
-        behind(&call.broker, &stream.topic, iterator.shard, &read).await?,
-    );
-    // At its end a shard has children and no iterator; before, the opposite.
-    if ended {
-        answer = answer.with("ChildShards", shards.children(iterator.shard));
-    } else {
-        let next = ShardIterator { next: read.next, ..iterator };
-        answer = answer.text("NextShardIterator", call.tokens.iterator(&next, now));
-    }
-    let shown = read.records.into_iter().map(|it| record(iterator.shard, of, it)).collect();
-    Ok(Answer::Held(answer.with("Records", Value::List(shown)).done(), held))
+    let behind = behind(&call.broker, &stream.topic, iterator.shard, &read).await?;
+    let mut answer = writer(call.encoding, &read);
+    answer.map(3, |answer| {
+        answer.int("MillisBehindLatest", behind);
+        // At its end a shard has children and no iterator; before, the opposite.
+        if ended {
+            answer.value("ChildShards", &shards.children(iterator.shard));
+        } else {
+            let next = ShardIterator { next: read.next, ..iterator };
+            answer.text("NextShardIterator", &call.tokens.iterator(&next, now));
+        }
+        records(answer, iterator.shard, of, read.records);
+    });
+    Ok(Answer::Encoded(answer.done(), Some(held)))
 }
 
 /// Waits while there is nothing to read at `next`, as long as the settings
@@ -152,33 +156,41 @@ pub(super) async fn behind(
     topic: &Topic,
     shard: PartitionId,
     read: &RecordsRead,
-) -> Result<Value<'static>, Error> {
+) -> Result<i64, Error> {
     if read.next >= read.offsets.last_stable {
-        return Ok(Value::Int(0));
+        return Ok(0);
     }
-    let Some(partition) = topic.partition(shard) else { return Ok(Value::Int(0)) };
+    let Some(partition) = topic.partition(shard) else { return Ok(0) };
     let appended = broker.append_time_at(&partition, read.next).await?;
     let ms = appended.map_or(0, |at| broker.env().wall().get().saturating_sub(at.get()));
-    Ok(Value::Int(ms.max(0)))
+    Ok(ms.max(0))
 }
 
-/// A record as Kinesis' readers see it. SubscribeToShard's events have the
-/// same.
-pub(super) fn record(
+/// What an answer with these records is written by.
+pub(super) fn writer(encoding: Encoding, read: &RecordsRead) -> Writer {
+    let count = read.records.len();
+    let keys: usize = read.records.iter().map(|it| it.key.as_ref().map_or(0, Bytes::len)).sum();
+    Writer::with_capacity(encoding, AROUND + count * AROUND_RECORD + keys, count)
+}
+
+/// Writes records as Kinesis' readers see them. SubscribeToShard's events have
+/// the same.
+pub(super) fn records(
+    out: &mut Writer,
     shard: PartitionId,
     of: &PartitionRange,
-    stored: StoredRecord,
-) -> Value<'static> {
-    let StoredRecord { offset, append_time, key, value } = stored;
-    let number = SequenceNumber::of_record(of.created_secs, shard, offset, append_time);
-    Members::new()
-        .text("SequenceNumber", number.to_string())
-        .with("ApproximateArrivalTimestamp", Value::Time(append_time))
-        .with("Data", Value::Shared(value.unwrap_or_default()))
-        .with("PartitionKey", partition_key(key.as_deref(), offset))
-        .done()
-}
-
-fn partition_key(key: Option<&[u8]>, offset: Offset) -> Value<'static> {
-    Value::Text(Cow::Owned(keys::shown(key, offset).into_owned()))
+    records: Vec<StoredRecord>,
+) {
+    let mut numbers = Shown::default();
+    out.list("Records", records.len(), |out| {
+        for StoredRecord { offset, append_time, key, value } in records {
+            let number = SequenceNumber::of_record(of.created_secs, shard, offset, append_time);
+            out.map(4, |out| {
+                out.text("SequenceNumber", numbers.of(number));
+                out.time("ApproximateArrivalTimestamp", append_time);
+                out.blob("Data", value.unwrap_or_default());
+                out.text("PartitionKey", &keys::shown(key.as_deref(), offset));
+            });
+        }
+    });
 }

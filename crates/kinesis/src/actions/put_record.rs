@@ -5,6 +5,7 @@ use super::put_records::{Entry, Stored, Target, put};
 use crate::call::Call;
 use crate::error::Error;
 use crate::input::Input;
+use crate::puts::PutRecordsEntry;
 use crate::sequence::SequenceNumber;
 use crate::shards;
 use crate::value::Members;
@@ -12,7 +13,7 @@ use crate::value::Members;
 pub(super) async fn run(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Error> {
     let stream = call.stream(input)?;
     let target = Target::new(call, &stream);
-    let entry = Entry::read(input, &target)?;
+    let entry = Entry::read(PutRecordsEntry::of(input), &target)?;
     target.check_size(&entry, "data")?;
     if let Some(number) = input.text("SequenceNumberForOrdering")
         && SequenceNumber::parse(number).is_none_or(|number| number.is_later_than(call.now()))

@@ -8,30 +8,36 @@
 use std::collections::BTreeMap;
 
 use millrace_broker::ranges::RangeMap;
-use millrace_broker::{AppendError, Appended, Appends, NewRecord, RecordHeader};
+use millrace_broker::{AppendError, Appended, Appends, BatchBuilder, RecordHeader};
 use millrace_types::{Lsn, Offset, PartitionId};
 
 use super::Answer;
 use crate::call::Call;
 use crate::error::{Code, Error};
-use crate::input::Input;
 use crate::keys;
 use crate::model::one_failure;
-use crate::sequence::SequenceNumber;
+use crate::puts::{PutRecordsEntry, PutRecordsInput};
+use crate::sequence::{SequenceNumber, Shown};
 use crate::shards;
 use crate::stream::{DISTRIBUTION_AUTO, Stream};
-use crate::value::{Members, Value};
+use crate::value::Writer;
 
 /// Bytes of keys and data in one request.
 const BYTES_MAX: usize = 10 << 20;
+/// What a record that was stored takes in an answer.
+const SHOWN_BYTES: usize = 128;
+/// What else is in an answer.
+const AROUND: usize = 64;
+/// About what a record takes in a batch beside its key and data.
+const AROUND_RECORD: usize = 16;
 
-pub(super) async fn run(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Error> {
-    let stream = call.stream(input)?;
+pub(crate) async fn run(call: &Call<'_>, input: PutRecordsInput<'_>) -> Result<Answer, Error> {
+    let stream = call.stream_by(input.names)?;
     let target = Target::new(call, &stream);
-    let mut entries = Vec::new();
+    let mut entries = Vec::with_capacity(input.records.len());
     let mut bytes = 0;
-    for (n, item) in input.list("Records").enumerate() {
-        let entry = Entry::read(item, &target)?;
+    for (n, given) in input.records.into_iter().enumerate() {
+        let entry = Entry::read(given, &target)?;
         target.check_size(&entry, &format!("records.{}.member.data", n + 1))?;
         bytes += entry.len();
         entries.push(entry);
@@ -39,14 +45,20 @@ pub(super) async fn run(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Err
     if bytes > BYTES_MAX {
         return Err(Error::invalid("Records size exceeds 10 MB limit"));
     }
-    call.end_dry_run(input)?;
+    call.end_if_dry(input.dry_run)?;
     let results = put(call, &target, &entries).await?;
     let failed = results.iter().filter(|result| result.is_err()).count();
-    let shown = results.into_iter().map(show).collect();
-    Ok(Members::new()
-        .with("FailedRecordCount", Value::count(failed))
-        .with("Records", Value::List(shown))
-        .into())
+    let mut answer = Writer::with_capacity(call.encoding, results.len() * SHOWN_BYTES + AROUND, 0);
+    answer.map(2, |answer| {
+        answer.int("FailedRecordCount", i64::try_from(failed).unwrap_or(i64::MAX));
+        let mut shards = BTreeMap::new();
+        answer.list("Records", results.len(), |answer| {
+            for result in results {
+                answer.map(2, |answer| show(result, &mut shards, answer));
+            }
+        });
+    });
+    Ok(Answer::Encoded(answer.done(), None))
 }
 
 /// Where one record stands.
@@ -127,46 +139,48 @@ fn shard_of(map: &RangeMap, entry: &Entry<'_>) -> Result<PartitionId, Error> {
     map.of_hash(entry.hash).ok_or_else(|| Error::internal("The stream has no open shard."))
 }
 
-fn show(result: Result<Stored, Error>) -> Value<'static> {
-    let members = Members::new();
+/// The two members of a result. `shards` are those that were shown before.
+fn show(
+    result: Result<Stored, Error>,
+    shards: &mut BTreeMap<PartitionId, (String, Shown)>,
+    out: &mut Writer,
+) {
     match result {
-        Ok(Stored { shard, number }) => members
-            .text("SequenceNumber", number.to_string())
-            .text("ShardId", shards::name(shard))
-            .done(),
+        Ok(Stored { shard, number }) => {
+            let new = || (shards::name(shard), Shown::default());
+            let (name, numbers) = shards.entry(shard).or_insert_with(new);
+            out.text("SequenceNumber", numbers.of(number));
+            out.text("ShardId", name);
+        }
         // Clients retry records of two codes only.
-        Err(error) => members
-            .text(
-                "ErrorCode",
-                match error.code {
-                    Code::ProvisionedThroughputExceeded => error.code.name(),
-                    _ => "InternalFailure",
-                },
-            )
-            .text("ErrorMessage", error.message.unwrap_or_default())
-            .done(),
+        Err(error) => {
+            let code = match error.code {
+                Code::ProvisionedThroughputExceeded => error.code.name(),
+                _ => "InternalFailure",
+            };
+            out.text("ErrorCode", code);
+            out.text("ErrorMessage", &error.message.unwrap_or_default());
+        }
     }
 }
 
 /// A record of a request.
 pub(super) struct Entry<'v> {
-    data: &'v [u8],
-    key: Option<&'v str>,
+    given: PutRecordsEntry<'v>,
+    /// Bytes of its data.
+    data_len: usize,
     /// Where it lies among the hashes.
     hash: u128,
-    /// The hash key that its producer gave, as it gave it.
-    explicit: Option<&'v str>,
 }
 
 impl<'v> Entry<'v> {
-    pub(super) fn read(input: Input<'v>, target: &Target<'_>) -> Result<Self, Error> {
-        let data = input.blob("Data").unwrap_or_default();
-        let key = input.text("PartitionKey");
+    pub(super) fn read(given: PutRecordsEntry<'v>, target: &Target<'_>) -> Result<Self, Error> {
+        let data_len = given.data.len();
         if target.spreads() {
-            return Ok(Self { data, key, hash: target.random_hash(), explicit: None });
+            let given = PutRecordsEntry { explicit: None, ..given };
+            return Ok(Self { given, data_len, hash: target.random_hash() });
         }
-        let explicit = input.text("ExplicitHashKey");
-        let hash = match (explicit, key) {
+        let hash = match (given.explicit, given.key) {
             (Some(text), _) => keys::explicit_hash(text).ok_or_else(|| {
                 Error::invalid(format!(
                     "Invalid ExplicitHashKey. ExplicitHashKey must be in the range: [0, 2^128-1]. \
@@ -179,17 +193,29 @@ impl<'v> Entry<'v> {
                 return Err(Error::validation(null));
             }
         };
-        Ok(Self { data, key, hash, explicit })
+        Ok(Self { given, data_len, hash })
     }
 
     /// Keeps the hash key where Kafka's clients see it too.
     fn header(&self) -> Option<RecordHeader<'v>> {
-        let value = Some(self.explicit?.as_bytes());
+        let value = Some(self.given.explicit?.as_bytes());
         Some(RecordHeader { key: keys::EXPLICIT_HASH_KEY, value })
     }
 
     fn len(&self) -> usize {
-        self.data.len() + self.key.map_or(0, str::len)
+        self.data_len + self.given.key.map_or(0, str::len)
+    }
+
+    fn append_to(&self, batch: &mut BatchBuilder) {
+        let PutRecordsEntry { data, key, .. } = self.given;
+        let (key, header) = (key.map(str::as_bytes), self.header());
+        batch.record_with(
+            0,
+            key,
+            Some(self.data_len),
+            |out| data.append_to(out),
+            header.as_slice(),
+        );
     }
 }
 
@@ -237,16 +263,11 @@ impl<'c> Target<'c> {
         batch: &[(usize, &Entry<'_>)],
     ) -> Result<Appended, AppendError> {
         let partition = self.stream.topic.partition(shard).ok_or(AppendError::TopicDeleted)?;
-        let headers: Vec<_> = batch.iter().map(|(_, entry)| entry.header()).collect();
-        let records: Vec<_> = batch
-            .iter()
-            .zip(&headers)
-            .map(|((_, entry), header)| NewRecord {
-                key: entry.key.map(str::as_bytes),
-                value: Some(entry.data),
-                headers: header.as_slice(),
-            })
-            .collect();
-        appends.append_records(&partition, &records).await
+        let bytes = batch.iter().map(|(_, entry)| entry.len() + AROUND_RECORD).sum();
+        let mut records = BatchBuilder::with_capacity(self.call.broker.env().wall(), bytes);
+        for (_, entry) in batch {
+            entry.append_to(&mut records);
+        }
+        appends.append_records(&partition, records).await
     }
 }

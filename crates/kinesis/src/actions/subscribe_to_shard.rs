@@ -33,7 +33,6 @@ use crate::sequence::SequenceNumber;
 use crate::shards::{self, Shards};
 use crate::stream::Stream;
 use crate::subscriptions::{InUse, Key};
-use crate::value::{Members, Value};
 
 /// A subscription ends after this.
 const LIFETIME: Duration = Duration::from_secs(300);
@@ -268,18 +267,19 @@ impl Subscription {
         self.go_on(&read);
         let shards = Shards::of(&self.topic, self.broker.env().wall());
         let of = shards.map().get(shard).ok_or(ReadError::Deleted)?;
-        let shown = read.records.into_iter().map(|it| get_records::record(shard, of, it));
-        let mut event = Members::new()
-            .with("Records", Value::List(shown.collect()))
-            .with("MillisBehindLatest", behind);
-        // At its end a shard has children and no way on; before, the opposite.
-        if ended {
-            self.stage = Stage::Over;
-            event = event.with("ChildShards", shards.children(shard));
-        } else {
-            event = event.text("ContinuationSequenceNumber", self.continuation.to_string());
-        }
-        let event = event_stream::event("SubscribeToShardEvent", &event.done(), self.encoding);
+        let mut event = get_records::writer(self.encoding, &read);
+        event.map(3, |event| {
+            get_records::records(event, shard, of, read.records);
+            event.int("MillisBehindLatest", behind);
+            // At its end a shard has children and no way on; before, the opposite.
+            if ended {
+                self.stage = Stage::Over;
+                event.value("ChildShards", &shards.children(shard));
+            } else {
+                event.text("ContinuationSequenceNumber", &self.continuation.to_string());
+            }
+        });
+        let event = event_stream::event("SubscribeToShardEvent", event.done(), self.encoding);
         self.held = self.held.take().and_then(|held| Memory::keep(held, event.len()));
         Ok(event)
     }

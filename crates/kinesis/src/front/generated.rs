@@ -321,7 +321,7 @@ async fn ask(
     tree: &Tree,
     encoding: Encoding,
 ) -> (u16, String, String) {
-    let body = Full::new(Bytes::from(encode(tree, encoding)));
+    let body = Full::new(Bytes::from(encode(tree, encoding).into_vec()));
     let request = Request::post("/")
         .header("content-type", named(encoding))
         .header("x-amz-target", format!("{SERVICE}.{operation}"))

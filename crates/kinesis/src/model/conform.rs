@@ -138,7 +138,7 @@ fn words(kind: &Kind, value: &Value<'_>) -> String {
         (_, Value::Int(_) | Value::Float(_)) => {
             "com.amazon.coral.value.json.numbers.TruncatingBigNumber"
         }
-        (_, Value::Blob(_) | Value::Shared(_)) => "java.nio.HeapByteBuffer",
+        (_, Value::Blob(_)) => "java.nio.HeapByteBuffer",
         (_, Value::Text(_) | Value::Time(_) | Value::Null) => "java.lang.String",
     };
     format!("class {class} can not be converted to {wanted}")

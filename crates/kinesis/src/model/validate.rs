@@ -27,6 +27,21 @@ pub(crate) fn validate(model: &Model, shape: ShapeId, value: &Value<'_>) -> Resu
     Err(format!("{count} validation error{plural} detected: {}", failed.list.join("; ")))
 }
 
+impl Model {
+    /// Whether `text` breaks no constraint of its shape.
+    pub(crate) fn allows_text(&self, shape: ShapeId, text: &str) -> bool {
+        self.shape(shape).is_some_and(|shape| broken(shape, &Value::text(text)).is_empty())
+    }
+
+    /// Whether the shape of a blob or a list allows so many bytes or items.
+    pub(crate) fn allows_size(&self, shape: ShapeId, size: usize) -> bool {
+        let size = i64::try_from(size).unwrap_or(i64::MAX);
+        self.shape(shape).is_some_and(|shape| {
+            shape.min.is_none_or(|min| size >= min) && shape.max.is_none_or(|max| size <= max)
+        })
+    }
+}
+
 /// One validation message of one failure, for constraints that the model does
 /// not have. A value that holds data is not shown.
 pub(crate) fn one_failure(value: Option<&str>, at: &str, constraint: &str) -> String {

@@ -90,7 +90,11 @@ fn text<'a>(from: &mut Decoder<'a>) -> Result<Cow<'a, str>, Malformed> {
 }
 
 /// Whether another item follows; passes over the end of one without a length.
-fn goes_on(from: &mut Decoder<'_>, len: Option<u64>, read: usize) -> Result<bool, Malformed> {
+pub(crate) fn goes_on(
+    from: &mut Decoder<'_>,
+    len: Option<u64>,
+    read: usize,
+) -> Result<bool, Malformed> {
     match len {
         Some(len) => Ok(u64::try_from(read).is_ok_and(|read| read < len)),
         None if from.datatype().map_err(|_| Malformed)? == Type::Break => {
@@ -99,6 +103,27 @@ fn goes_on(from: &mut Decoder<'_>, len: Option<u64>, read: usize) -> Result<bool
         }
         None => Ok(true),
     }
+}
+
+/// A text.
+pub(super) fn encode_text(text: &str, out: &mut Vec<u8>) {
+    // Writing to memory does not fail.
+    Encoder::new(out).str(text).ok();
+}
+
+/// What stands before a blob of so many bytes.
+pub(super) fn encode_blob_len(len: usize, out: &mut Vec<u8>) {
+    Encoder::new(out).bytes_len(len as u64).ok();
+}
+
+/// What stands before a list of so many items.
+pub(super) fn encode_list_len(items: usize, out: &mut Vec<u8>) {
+    Encoder::new(out).array(items as u64).ok();
+}
+
+/// What stands before a map of so many members.
+pub(super) fn encode_map_len(members: usize, out: &mut Vec<u8>) {
+    Encoder::new(out).map(members as u64).ok();
 }
 
 /// Encodes `value` behind what `out` has.
@@ -118,7 +143,6 @@ fn encode_with<W: Write>(
         Value::Float(value) => to.f64(*value)?,
         Value::Text(text) => to.str(text)?,
         Value::Blob(bytes) => to.bytes(bytes)?,
-        Value::Shared(bytes) => to.bytes(bytes)?,
         Value::Time(time) => to.tag(Tag::from(IanaTag::Timestamp))?.i64(time.get())?,
         Value::List(items) => {
             to.array(items.len() as u64)?;

@@ -121,7 +121,6 @@ pub(crate) fn encode(value: &Value<'_>, out: &mut Vec<u8>) {
         Value::Float(_) => out.extend_from_slice(b"null"),
         Value::Text(text) => encode_text(text, out),
         Value::Blob(bytes) => encode_blob(bytes, out),
-        Value::Shared(bytes) => encode_blob(bytes, out),
         Value::Time(time) => {
             let (seconds, ms) = (time.get().div_euclid(1000), time.get().rem_euclid(1000));
             out.extend_from_slice(itoa::Buffer::new().format(seconds).as_bytes());
@@ -168,9 +167,17 @@ fn encode_name(name: &str, out: &mut Vec<u8>) {
     }
 }
 
-fn encode_text(text: &str, out: &mut Vec<u8>) {
-    // Writing a string to memory does not fail.
-    serde_json::to_writer(out, text).ok();
+pub(super) fn encode_text(text: &str, out: &mut Vec<u8>) {
+    // Looks at many bytes at once, since none ends it.
+    let odd = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
+    if text.bytes().fold(false, |found, byte| found | odd(byte)) {
+        // Writing a string to memory does not fail.
+        serde_json::to_writer(out, text).ok();
+    } else {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+    }
 }
 
 fn encode_blob(bytes: &[u8], out: &mut Vec<u8>) {

@@ -30,13 +30,16 @@ impl BatchBuilder {
     /// `base_timestamp`.
     #[must_use]
     pub fn new(base_timestamp: Timestamp) -> Self {
-        Self {
-            out: vec![0; HEADER_LEN],
-            count: 0,
-            base_timestamp,
-            max_timestamp: base_timestamp,
-            producer: None,
-        }
+        Self::with_capacity(base_timestamp, 0)
+    }
+
+    /// The same, with room for records of so many bytes: a batch that outgrows
+    /// it is copied as it grows.
+    #[must_use]
+    pub fn with_capacity(base_timestamp: Timestamp, bytes: usize) -> Self {
+        let mut out = Vec::with_capacity(HEADER_LEN.saturating_add(bytes));
+        out.resize(HEADER_LEN, 0);
+        Self { out, count: 0, base_timestamp, max_timestamp: base_timestamp, producer: None }
     }
 
     /// Marks the batch as `producer`'s.
@@ -57,6 +60,24 @@ impl BatchBuilder {
         value: Option<&[u8]>,
         headers: &[RecordHeader<'_>],
     ) -> &mut Self {
+        let write = |out: &mut Vec<u8>| out.extend_from_slice(value.unwrap_or_default());
+        self.record_with(timestamp_delta, key, value.map(<[u8]>::len), write, headers)
+    }
+
+    /// Appends a record whose value of `value_len` bytes `write` puts behind
+    /// what it is given: for values that are decoded on the way. What is missing
+    /// of them is zeros, and what is too much is cut off.
+    ///
+    /// # Panics
+    /// As [`Self::record`].
+    pub fn record_with(
+        &mut self,
+        timestamp_delta: i64,
+        key: Option<&[u8]>,
+        value_len: Option<usize>,
+        write: impl FnOnce(&mut Vec<u8>),
+        headers: &[RecordHeader<'_>],
+    ) -> &mut Self {
         let Some(next) = self.count.checked_add(1) else { panic!("a batch holds 2^31 records") };
         let at = self.base_timestamp.plus_ms(timestamp_delta);
         self.max_timestamp = if self.count == 0 { at } else { self.max_timestamp.max(at) };
@@ -64,12 +85,12 @@ impl BatchBuilder {
         // The length stands first: counted before, so that nothing is moved.
         let count = i64::from(self.count);
         let of_headers: usize =
-            headers.iter().map(|h| field_len(Some(h.key)) + field_len(h.value)).sum();
+            headers.iter().map(|h| bytes_len(Some(h.key)) + bytes_len(h.value)).sum();
         let len = 1
             + varint_len(timestamp_delta)
             + varint_len(count)
-            + field_len(key)
-            + field_len(value)
+            + bytes_len(key)
+            + field_len(value_len)
             + varint_len(length(headers.len()))
             + of_headers;
         let out = &mut self.out;
@@ -79,7 +100,16 @@ impl BatchBuilder {
         varint(out, timestamp_delta);
         varint(out, count);
         field(out, key);
-        field(out, value);
+        match value_len {
+            None => varint(out, -1),
+            Some(len) => {
+                varint(out, length(len));
+                let end = out.len() + len;
+                write(out);
+                debug_assert_eq!(out.len(), end, "a value is as long as was said");
+                out.resize(end, 0);
+            }
+        }
         varint(out, length(headers.len()));
         for header in headers {
             field(out, Some(header.key));
@@ -147,8 +177,13 @@ fn field(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
 }
 
 /// Bytes that [`field`] takes.
-fn field_len(bytes: Option<&[u8]>) -> usize {
-    bytes.map_or(1, |bytes| varint_len(length(bytes.len())) + bytes.len())
+fn bytes_len(bytes: Option<&[u8]>) -> usize {
+    field_len(bytes.map(<[u8]>::len))
+}
+
+/// Bytes that a field of so many bytes takes.
+fn field_len(len: Option<usize>) -> usize {
+    len.map_or(1, |len| varint_len(length(len)) + len)
 }
 
 fn length(len: usize) -> i64 {

@@ -12,8 +12,8 @@ use std::{
 };
 
 use millrace_broker::{
-    AppendError, AppendOptions, Broker, Compression, CreateTopicError, NewRecord, NewTopic,
-    ReadError, RecordsLimit, hash_of_key,
+    AppendError, AppendOptions, Broker, Compression, CreateTopicError, NewTopic, ReadError,
+    RecordsLimit, hash_of_key,
     ranges::{RangeMap, RangeState},
 };
 use millrace_log::batch::{BatchBuilder, ProducerStamp};
@@ -107,8 +107,9 @@ async fn put_now(broker: &Broker, number: u64) -> Option<Result<(), AppendError>
     loop {
         let id = map.of_hash(hash_of_key(&key))?;
         let partition = topic.partition(id)?;
-        let record = NewRecord { key: Some(&key), value: Some(&key), headers: &[] };
-        let appended = broker.appends().append_records(&partition, &[record]).await;
+        let mut record = BatchBuilder::new(broker.env().wall());
+        record.record(0, Some(&key), Some(&key), &[]);
+        let appended = broker.appends().append_records(&partition, record).await;
         match appended {
             Ok(appended) => return broker.durable(appended.lsn).await.ok().map(Ok),
             Err(AppendError::Sealed) => map = broker.routes(topic.id, &[id]).await.ok()?.1,

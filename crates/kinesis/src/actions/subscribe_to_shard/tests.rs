@@ -8,7 +8,7 @@ use tokio::time::advance;
 use super::*;
 use crate::http::Body;
 use crate::testing::Server;
-use crate::value::cbor;
+use crate::value::{Members, Value, cbor};
 
 const ARN: &str = "arn:aws:kinesis:us-east-1:123456789012:stream/s";
 const SHARD: &str = "shardId-000000000000";
