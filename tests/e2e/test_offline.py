@@ -147,3 +147,85 @@ def test_a_backup_to_where_the_server_may_not_write_says_so(start_millrace, tmp_
     said = backup(server, Path("/proc/nothing"), code=1).stderr
     assert "/proc/nothing" in said
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def flip(path: Path, byte: int):
+    """One bit of a file rots."""
+    with path.open("r+b") as file:
+        file.seek(byte)
+        old = file.read(1)[0]
+        file.seek(byte)
+        file.write(bytes([old ^ 0x10]))
+
+
+def findings(data: Path) -> list[dict]:
+    done = millrace("check", data, "--json", code=1)
+    said = json.loads(done.stdout)
+    assert not said["clean"]
+    return said["findings"]
+
+
+def image(data: Path) -> dict[str, tuple[int, int, int]]:
+    return {file.name: (file.stat().st_mtime_ns, file.stat().st_size, file.stat().st_ino) for file in data.iterdir()}
+
+
+def place_of(data: Path, value: bytes) -> tuple[Path, int]:
+    """The file, and the byte in it, where a record's value stands."""
+    for path in sorted(data.glob("*.wal")) + sorted(data.glob("*.sorted")):
+        at = path.read_bytes().find(value)
+        if at >= 0:
+            return path, at
+    raise AssertionError(f"{value!r} is in no log file")
+
+
+def produce(server, topic: str, values: list[bytes]) -> list[int]:
+    """Each in a batch of its own; their offsets."""
+    offsets = []
+    producer = Producer({"bootstrap.servers": server.bootstrap, "linger.ms": 0, "enable.idempotence": True, "log_level": 0})
+    for value in values:
+        producer.produce(topic, value, partition=0, on_delivery=lambda error, message: offsets.append(message.offset()))
+        assert producer.flush(30) == 0
+    return offsets
+
+
+def test_check_finds_nothing_and_changes_nothing(start_millrace, admin_of, name, tmp_path):
+    server = start_millrace()
+    admin_of(server.bootstrap).create(name)
+    produce(server, name, [b"a" * 5000, b"b" * 5000])
+    said = millrace("check", server.data, code=2).stderr
+    assert "a server runs on" in said and str(server.process.pid) in said and "millrace serve" in said
+    backup(server, tmp_path / "backup")
+    server.kill()  # an unsealed file, and a torn tail maybe
+    for data in (server.data, tmp_path / "backup"):
+        before = image(data)
+        said = millrace("check", data).stdout
+        assert "nothing is wrong" in said
+        assert image(data) == before
+
+
+def test_check_names_file_byte_and_offsets(start_millrace, admin_of, name):
+    server = start_millrace()
+    admin_of(server.bootstrap).create(name)
+    values = [f"value-{n}-".encode() * 300 for n in range(5)]
+    assert produce(server, name, values) == list(range(5))
+    server.terminate()
+    path, byte = place_of(server.data, values[3])
+    flip(path, byte + 100)
+    found = findings(server.data)
+    assert [finding["kind"] for finding in found] == ["batch"], found
+    assert found[0]["file"] == path.name and byte - 100 < found[0]["byte"] <= byte, "where the batch begins"
+    assert found[0]["lost"] == [{**found[0]["lost"][0], "topic": name, "partition": 0, "first": 3, "last": 3}]
+    said = millrace("check", server.data, code=1).stdout
+    assert f"topic {name}, partition 0: offset 3" in said
+    assert f"--skip {path.name}:{found[0]['byte']}" in said
+
+
+def test_check_of_a_rotten_catalog(start_millrace, admin_of, name):
+    server = start_millrace()
+    admin_of(server.bootstrap).create(name)
+    server.terminate()
+    catalog = server.data / "catalog.sqlite"
+    size = catalog.stat().st_size
+    catalog.write_bytes(catalog.read_bytes()[:4096] + os.urandom(size - 4096))
+    found = findings(server.data)
+    assert found[0]["file"] == "catalog.sqlite"

@@ -14,6 +14,7 @@ use millrace_bench::BenchArgs;
 use millrace_cli::{Failure, Out};
 
 use crate::backup::BackupArgs;
+use crate::check::CheckArgs;
 use crate::config::ConfigCommand;
 use crate::settings::{self, Layers, Mistakes};
 use crate::version;
@@ -41,6 +42,8 @@ pub(crate) enum Command {
     Config(ConfigCommand),
     /// Copy the data directory while its server runs
     Backup(BackupArgs),
+    /// Verify the data directory of a stopped server
+    Check(CheckArgs),
     /// Histories of what clients did and saw
     #[command(subcommand)]
     History(HistoryCommand),

@@ -7,6 +7,7 @@
 mod announce;
 mod backup;
 mod bench;
+mod check;
 mod cli;
 mod config;
 mod endpoints;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
     let result = match cli::Cli::parse().command {
         Command::Serve(args) => done(serve::run(args).map_err(Failure::from)),
         Command::Backup(args) => done(backup::run(&args)),
+        Command::Check(args) => check::run(&args),
         Command::Config(command) => done(config::run(command)),
         Command::Completions(args) => done(cli::completions(&args)),
         Command::History(HistoryCommand::Check(args)) => history::check(&args),

@@ -19,6 +19,7 @@ pub mod conformance;
 #[cfg(any(test, feature = "testing"))]
 pub mod memory;
 pub mod os;
+pub mod overlay;
 
 use std::{
     fmt,

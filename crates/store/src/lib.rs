@@ -12,6 +12,7 @@ pub mod backup;
 pub mod blocks;
 pub mod cache;
 pub mod catalog;
+pub mod check;
 pub mod disk;
 pub mod engine;
 pub mod env;

@@ -245,6 +245,35 @@ impl Catalog for SqliteCatalog {
     }
 }
 
+/// All that is stored in the catalog of a stopped server, once SQLite found
+/// nothing wrong with it. Works on a copy in a directory of its own, where what
+/// was not committed is rolled back: the catalog itself stays as it is. Blocks.
+///
+/// # Errors
+/// As [`SqliteCatalog::open`]; [`CatalogError::Away`] where it cannot be copied.
+pub fn check(data_dir: &Path, scratch: &Path) -> Result<CatalogState, CatalogError> {
+    let away = |name: &str, error: std::io::Error| CatalogError::Away(format!("{name}: {error}"));
+    for name in [FILE.to_owned(), format!("{FILE}-journal")] {
+        match std::fs::copy(data_dir.join(&name), scratch.join(&name)) {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                if name == FILE {
+                    return Ok(CatalogState::default());
+                }
+            }
+            Err(error) => return Err(away(&name, error)),
+        }
+    }
+    let mut connection = connect(&scratch.join(FILE))?;
+    let outcome: String =
+        connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)).map_err(failed)?;
+    if outcome != "ok" {
+        return Err(CatalogError::Corrupt(format!("{FILE}: {outcome}")));
+    }
+    let snapshot = connection.transaction().map_err(failed)?;
+    schema::load(&snapshot)
+}
+
 /// Opens the file and brings it to this version's schema.
 fn connect(path: &Path) -> Result<Connection, CatalogError> {
     let mut connection = Connection::open(path).map_err(failed)?;

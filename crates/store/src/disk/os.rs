@@ -77,6 +77,34 @@ impl OsDisk {
         self
     }
 
+    /// Holds the directory against a server, beside others who only look;
+    /// `None` where no server ever ran there. Writes nothing.
+    ///
+    /// # Errors
+    /// [`DiskErrorKind::Locked`] while a server has it.
+    pub fn lock_shared(&self) -> Result<Option<DiskLock>, DiskError> {
+        let error = |e| failed(Operation::Lock, DIRECTORY, e);
+        let fd = match self.open_at(LOCK_FILE, OFlags::RDONLY) {
+            Ok(fd) => fd,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(e) => return Err(error(e)),
+        };
+        match fs::flock(&fd, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Ok(Some(DiskLock::new(fd))),
+            Err(Errno::WOULDBLOCK) => Err(self.locked_by(&fd)),
+            Err(e) => Err(error(e)),
+        }
+    }
+
+    fn locked_by(&self, lock: &OwnedFd) -> DiskError {
+        DiskError {
+            operation: Operation::Lock,
+            name: self.path.display().to_string().into(),
+            kind: DiskErrorKind::Locked,
+            detail: format!("{} has it open", holder(lock)).into(),
+        }
+    }
+
     /// Whether direct I/O works here, tried once. Call it with the lock held.
     pub fn direct_io(&self) -> &DirectIo {
         self.direct_io.get_or_init(|| match self.probe() {
@@ -142,14 +170,7 @@ impl Disk for OsDisk {
         // that ends, and refuses a second opener in this process too.
         match fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => {
-                return Err(DiskError {
-                    operation: Operation::Lock,
-                    name: self.path.display().to_string().into(),
-                    kind: DiskErrorKind::Locked,
-                    detail: format!("{} has it open", holder(&fd)).into(),
-                });
-            }
+            Err(Errno::WOULDBLOCK) => return Err(self.locked_by(&fd)),
             Err(e) => return Err(error(e)),
         }
         // For the message above alone, so a full disk may refuse it.
@@ -536,7 +557,18 @@ fn holder(lock: &OwnedFd) -> String {
     let read = rustix::io::pread(lock, &mut text, 0).unwrap_or(0);
     let pid = text.get(..read).and_then(|t| std::str::from_utf8(t).ok()).map(str::trim);
     match pid.and_then(|pid| pid.parse::<u32>().ok()) {
-        Some(pid) => format!("process {pid}"),
+        Some(pid) => match command_of(pid) {
+            Some(command) => format!("process {pid} ({command})"),
+            None => format!("process {pid}"),
+        },
         None => "another process".to_owned(),
     }
+}
+
+/// The command line of a process, as far as the system tells.
+fn command_of(pid: u32) -> Option<String> {
+    let words = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let words = String::from_utf8_lossy(&words).replace('\0', " ");
+    let words: String = words.trim().chars().filter(|c| !c.is_control()).take(100).collect();
+    (!words.is_empty()).then_some(words)
 }

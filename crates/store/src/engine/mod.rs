@@ -19,6 +19,7 @@
 
 mod append;
 mod backup;
+mod check;
 mod checkpoint;
 mod deletion;
 mod durable;
@@ -165,6 +166,7 @@ pub trait HiddenState: Send + Sync + 'static {
 #[error("the log has ended after a failed write; it is being recovered")]
 pub struct Ended;
 
+pub use check::check;
 pub(crate) use files::{checkpoint_name, name as log_file_name};
 
 /// Bytes at the end of the allocated log that only internal records may use.

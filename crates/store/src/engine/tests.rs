@@ -3,6 +3,7 @@
 
 mod backups;
 mod checkpoints;
+mod checks;
 mod crashes;
 mod ending;
 mod hidden;
