@@ -6,7 +6,7 @@
 //! account that has rested for as long as its budget takes to fill is
 //! forgotten, so what is held is bounded by what was asked of late.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use millrace_types::{PartitionId, TopicId};
@@ -72,6 +72,7 @@ fn rate(operation: &str) -> Option<Rate> {
         | "SplitShard" => (5, Of::Stream),
         "DescribeStreamConsumer" => (20, Of::Stream),
         "ListShards" => (1000, Of::Stream),
+        "UpdateShardCount" => return Some(Rate { calls: 10, each: DAY, of: Of::Stream }),
         "UpdateStreamMode" => return Some(Rate { calls: 2, each: DAY, of: Of::Stream }),
         _ => return None,
     };
@@ -99,6 +100,44 @@ impl Budget {
 
     fn take(&mut self, cost: Duration, now: Duration) {
         self.full_at = self.full_at.max(now) + cost;
+    }
+}
+
+/// The calls of one operation that count. Those of a day are few, and AWS counts
+/// them in any 24 hours; those of a second have a budget.
+#[derive(Clone, Debug, Default)]
+struct Calls {
+    /// Where the rate is that of a second.
+    budget: Budget,
+    /// When each was made, where the rate is that of a day.
+    made: VecDeque<Duration>,
+}
+
+impl Calls {
+    /// Counts a call, if `rate` allows one more.
+    fn take(&mut self, rate: Rate, now: Duration) -> bool {
+        let calls = u32::try_from(rate.calls).unwrap_or(u32::MAX);
+        if rate.each < DAY {
+            let cost = rate.each / calls;
+            let fits = self.budget.has(cost, rate.each, now);
+            if fits {
+                self.budget.take(cost, now);
+            }
+            return fits;
+        }
+        while self.made.front().is_some_and(|made| *made + rate.each <= now) {
+            self.made.pop_front();
+        }
+        let fits = self.made.len() < usize::try_from(calls).unwrap_or(usize::MAX);
+        if fits {
+            self.made.push_back(now);
+        }
+        fits
+    }
+
+    /// When all that it counts is over.
+    fn over_at(&self) -> Duration {
+        self.made.back().map_or(self.budget.full_at, |made| *made + DAY)
     }
 }
 
@@ -152,7 +191,7 @@ pub(crate) struct Limits(Option<Mutex<State>>);
 struct State {
     shards: BTreeMap<(TopicId, PartitionId), Shard>,
     /// By operation, and the stream where it is counted for streams.
-    calls: BTreeMap<(&'static str, String), Budget>,
+    calls: BTreeMap<(&'static str, String), Calls>,
     /// Once so many are there, those that are full are looked for.
     sweep_at: usize,
 }
@@ -161,7 +200,7 @@ impl State {
     fn sweep(&mut self, now: Duration) {
         if self.shards.len() + self.calls.len() >= self.sweep_at.max(SWEEP_MIN) {
             self.shards.retain(|_, shard| shard.full_at() > now);
-            self.calls.retain(|_, budget| budget.full_at > now);
+            self.calls.retain(|_, calls| calls.over_at() > now);
             self.sweep_at = (self.shards.len() + self.calls.len()) * 2;
         }
     }
@@ -187,16 +226,14 @@ impl Limits {
         };
         let mut state = state.lock();
         state.sweep(now);
-        let budget = state.calls.entry((operation, stream.to_owned())).or_default();
-        let cost = rate.each / u32::try_from(rate.calls).unwrap_or(u32::MAX);
-        if !budget.has(cost, rate.each, now) {
+        let calls = state.calls.entry((operation, stream.to_owned())).or_default();
+        if !calls.take(rate, now) {
             let message = match rate.of {
                 Of::Account => format!("Rate exceeded for account {account}."),
                 Of::Stream => format!("Rate exceeded for stream {stream} under account {account}."),
             };
             return Err(Error::new(Code::LimitExceeded, message));
         }
-        budget.take(cost, now);
         Ok(())
     }
 

@@ -80,6 +80,13 @@ fn calls_are_counted_for_the_account_or_the_stream() {
     }
     assert!(call("UpdateStreamMode", &a, ms(3_600_000)).is_err());
     assert!(call("UpdateStreamMode", &a, ms(86_400_000)).is_ok());
+    // Ten in any 24 hours, by the hour at which each was made.
+    let scale = |hour: u64| call("UpdateShardCount", &a, ms(hour * 3_600_000)).is_ok();
+    assert!((0..10).all(scale));
+    assert!((10..24).all(|hour| !scale(hour)));
+    assert!((24..34).all(scale));
+    assert!(!scale(34));
+    assert!(call("UpdateShardCount", &b, ms(0)).is_ok());
     for _ in 0..100 {
         call("PutRecords", &a, ms(0)).unwrap();
     }
