@@ -11,7 +11,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 
 use millrace_bench::BenchArgs;
-use millrace_cli::{Failure, Out};
+use millrace_cli::{ClientCommand, Failure, Out};
 
 use crate::backup::BackupArgs;
 use crate::check::CheckArgs;
@@ -37,6 +37,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run the server until SIGTERM or Ctrl-C.
     Serve(ServeArgs),
+    #[command(flatten)]
+    Client(ClientCommand),
     /// The settings that the server would have
     #[command(subcommand)]
     Config(ConfigCommand),

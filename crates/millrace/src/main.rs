@@ -42,6 +42,7 @@ fn main() -> ExitCode {
         Command::Config(command) => done(config::run(command)),
         Command::Completions(args) => done(cli::completions(&args)),
         Command::History(HistoryCommand::Check(args)) => history::check(&args),
+        Command::Client(command) => done(millrace_cli::run(command)),
         Command::Bench(args) => bench::run(&args),
     };
     result.unwrap_or_else(|failure| ExitCode::from(report(&failure)))

@@ -1,0 +1,58 @@
+//! The commands that are clients: each speaks the Kafka protocol to any broker
+//! and knows nothing of the server beside it.
+//!
+//! Invariant: krafka, the client library, is named in this crate alone. A
+//! command makes one [`Session`](session::Session), does its work, prints its
+//! answer through [`Out`](crate::Out), and every error that a broker or a
+//! connection gave becomes a sentence in `failure`.
+
+mod failure;
+pub(crate) mod positions;
+mod profile;
+pub(crate) mod session;
+pub(crate) mod time;
+pub(crate) mod when;
+
+use std::future::Future;
+
+use clap::Subcommand;
+
+use crate::Failure;
+use crate::cluster::{self, ClusterCommand};
+use crate::topic::{self, TopicCommand};
+
+/// Commands that work against any Kafka broker.
+#[derive(Debug, Subcommand)]
+pub enum ClientCommand {
+    /// Create, list, describe, change and delete topics
+    #[command(subcommand)]
+    Topic(TopicCommand),
+    /// What a cluster is made of, and its configuration
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
+}
+
+/// Runs one to its end.
+///
+/// # Errors
+/// What it could not do.
+pub fn run(command: ClientCommand) -> Result<(), Failure> {
+    match command {
+        ClientCommand::Topic(command) => topic::run(command),
+        ClientCommand::Cluster(command) => cluster::run(command),
+    }
+}
+
+/// Heartbeats and acknowledgements go on beside a command that writes to a
+/// slow reader: so there is a thread beside its own.
+pub(crate) fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Failed(format!("can't start threads: {error}")))?;
+    let result = runtime.block_on(work);
+    // Nothing that still waits may hold up the end.
+    runtime.shutdown_background();
+    result
+}
