@@ -7,6 +7,7 @@
 //! connection gave becomes a sentence in `failure`.
 
 mod failure;
+pub(crate) mod path;
 pub(crate) mod positions;
 mod profile;
 pub(crate) mod session;
@@ -19,14 +20,23 @@ use clap::Subcommand;
 
 use crate::Failure;
 use crate::cluster::{self, ClusterCommand};
+use crate::consume::{self, ConsumeArgs};
+use crate::group::{self, GroupCommand};
+use crate::produce::{self, ProduceArgs};
 use crate::topic::{self, TopicCommand};
 
 /// Commands that work against any Kafka broker.
 #[derive(Debug, Subcommand)]
+#[expect(missing_docs, reason = "a variant without words takes those of its arguments")]
 pub enum ClientCommand {
     /// Create, list, describe, change and delete topics
     #[command(subcommand)]
     Topic(TopicCommand),
+    Produce(Box<ProduceArgs>),
+    Consume(Box<ConsumeArgs>),
+    /// List, describe, reset and delete consumer groups
+    #[command(subcommand)]
+    Group(GroupCommand),
     /// What a cluster is made of, and its configuration
     #[command(subcommand)]
     Cluster(ClusterCommand),
@@ -39,6 +49,9 @@ pub enum ClientCommand {
 pub fn run(command: ClientCommand) -> Result<(), Failure> {
     match command {
         ClientCommand::Topic(command) => topic::run(command),
+        ClientCommand::Produce(args) => block_on(produce::run(*args)),
+        ClientCommand::Consume(args) => block_on(consume::run(*args)),
+        ClientCommand::Group(command) => group::run(command),
         ClientCommand::Cluster(command) => cluster::run(command),
     }
 }
@@ -55,4 +68,18 @@ pub(crate) fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Resul
     // Nothing that still waits may hold up the end.
     runtime.shutdown_background();
     result
+}
+
+/// Returns at Ctrl-C or SIGTERM. Where signals can't be had, never.
+pub(crate) async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminated) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminated.recv() => {}
+        caught = tokio::signal::ctrl_c() => if caught.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
 }

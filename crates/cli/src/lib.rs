@@ -8,6 +8,9 @@
 
 mod clients;
 mod cluster;
+mod consume;
+mod group;
+mod produce;
 mod topic;
 
 pub mod suggest;

@@ -1,0 +1,278 @@
+"""The client commands of the binary: against Millrace, and with --kafka against Apache Kafka, whose broker they must serve alike."""
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import time
+
+import pytest
+
+from harness.process import until
+from harness.servers import millrace_binary
+
+
+class Cli:
+    """The binary's commands against one broker."""
+
+    def __init__(self, bootstrap: str):
+        self.environment = {**os.environ, "MILLRACE_BROKERS": bootstrap}
+        self.environment.pop("MILLRACE_PROFILE", None)
+
+    def __call__(self, *words, stdin: str | bytes = b"", code: int = 0, **more) -> subprocess.CompletedProcess:
+        stdin = stdin.encode() if isinstance(stdin, str) else stdin
+        done = subprocess.run(self.command(words), input=stdin, capture_output=True, env=self.environment, timeout=90, **more)
+        done.out, done.err = done.stdout.decode(), done.stderr.decode()
+        assert done.returncode == code, f"{words}: {done.returncode}\n{done.out}\n{done.err}"
+        return done
+
+    def command(self, words) -> list[str]:
+        return [str(millrace_binary()), *(str(word) for word in words)]
+
+    def json(self, *words):
+        return json.loads(self(*words, "--json").out)
+
+
+@pytest.fixture
+def cli(broker) -> Cli:
+    return Cli(broker.bootstrap)
+
+
+def rows(text: str) -> list[dict]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_topics_live_their_life(cli, name):
+    assert cli("topic", "create", name, "--partitions", 3, "--config", "retention.ms=7200000").out == f"created topic {name}\n"
+    until(lambda: any(topic["topic"] == name for topic in cli.json("topic", "list")), "the topic is listed")
+    listed = next(topic for topic in cli.json("topic", "list") if topic["topic"] == name)
+    assert listed == {"topic": name, "partitions": 3, "replicas": 1, "records": 0, "internal": False}
+    [described] = cli.json("topic", "describe", name)
+    assert [p["partition"] for p in described["partitions"]] == [0, 1, 2]
+    assert described["partitions"][0] | {"leader": 1} == {
+        "partition": 0, "leader": 1, "replicas": described["partitions"][0]["replicas"],
+        "in_sync": described["partitions"][0]["in_sync"], "start": 0, "end": 0, "records": 0}  # fmt: skip
+    own = [config for config in described["configs"] if config["source"] == "topic"]
+    assert [(config["name"], config["value"]) for config in own] == [("retention.ms", "7200000")]
+    cli("topic", "alter", name, "--set", "retention.bytes=1000000", "--unset", "retention.ms")
+
+    def altered():
+        configs = cli.json("topic", "describe", name)[0]["configs"]
+        return [(c["name"], c["value"]) for c in configs if c["source"] == "topic"] == [("retention.bytes", "1000000")]
+
+    until(altered, "the change is shown")
+    cli("topic", "add-partitions", name, "--to", 5)
+    until(lambda: len(cli.json("topic", "describe", name)[0]["partitions"]) == 5, "it has five partitions")
+    assert "has 5 partitions" in cli("topic", "add-partitions", name, "--to", 5, code=1).err
+    assert "Say --yes" in cli("topic", "delete", name, code=2).err
+    cli("topic", "delete", name, "--yes")
+    until(lambda: all(topic["topic"] != name for topic in cli.json("topic", "list")), "it is gone")
+
+
+def test_mistakes_are_told_with_a_guess(cli, name):
+    cli("topic", "create", name)
+    until(lambda: any(topic["topic"] == name for topic in cli.json("topic", "list")), "the topic is listed")
+    mistyped = name.replace("told", "tld")
+    for command in (["topic", "describe", mistyped], ["consume", mistyped], ["produce", mistyped],
+                    ["topic", "alter", mistyped, "--set", "a=b"], ["topic", "trim", mistyped, "--before", "end"]):  # fmt: skip
+        assert cli(*command, code=1).err.startswith(f'millrace: there is no topic "{mistyped}"; did you mean "{name}"?')
+    assert "did you mean" in cli("topic", "create", name + "-2", "--config", "retention.mss=1", code=1).err
+    assert "did you mean" in cli("topic", "alter", name, "--set", "retention.mss=1", code=1).err
+    assert 'did you mean "num.partitions"?' in cli("cluster", "config", "get", "num.partition", code=1).err
+    assert "already" in cli("topic", "create", name, code=1).err
+    assert "there is no group" in cli("group", "describe", name, code=1).err
+
+
+def test_what_is_no_broker_is_told_at_once(cli, broker):
+    begun = time.monotonic()
+    refused = cli("topic", "list", "--brokers", "127.0.0.1:1", code=1).err
+    assert "connection refused" in refused and "millrace serve" in refused
+    assert time.monotonic() - begun < 5
+
+
+def test_the_cluster_is_described(cli, broker):
+    info = cli.json("cluster", "info")
+    assert info["cluster_id"] and info["brokers"][0]["address"] == broker.bootstrap
+    assert broker.name != "kafka" or info["kafka_release"] == "4.3"
+    configs = cli.json("cluster", "config", "get", "num.partitions")
+    assert configs[0]["name"] == "num.partitions" and configs[0]["value"] == "1"
+    cli("cluster", "config", "set", "log.cleaner.threads=2")
+    until(lambda: cli.json("cluster", "config", "get", "log.cleaner.threads")[0]["source"] == "cluster", "it is set")
+    cli("cluster", "config", "set", "--unset", "log.cleaner.threads")
+    until(lambda: cli.json("cluster", "config", "get", "log.cleaner.threads")[0]["source"] == "default", "it is as it was")
+
+
+def test_lines_come_back_as_they_went_in(cli, name):
+    text = "one\n\ntwo words\nümlaut\n"
+    told = cli("produce", name, "--create", stdin=text).err
+    assert told.startswith(f"wrote 4 records (0.0 MB) to {name}")
+    assert cli("consume", name).out == text
+    told = cli("produce", name, stdin="k:v\n:w\n", *["-K", ":", "-H", "a=b", "-H", "c=d"]).err
+    assert "wrote 2 records" in told
+    last = cli("consume", name, "--from", "-2", "--format", "%o %k %K %v %h\\n").out
+    assert last == "4 k 1 v a=b,c=d\n5  0 w a=b,c=d\n"
+
+
+def test_json_and_csv_files_become_records_with_keys(cli, name, tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"user": {"id": 7}, "n": 1.10}\n{"user": {"id": "x"}, "n": 30}\n')
+    (tmp_path / "b.csv").write_text('n,carrier,note\n12,AA,"a, b"\n,UA,\n')
+    cli("topic", "create", name, "--partitions", 2)
+    cli("produce", name, tmp_path / "a.jsonl", "--key", "user.id", "--compression", "zstd", "--partition", 1)
+    cli("produce", name, tmp_path / "b.csv", "--key", "carrier", "--compression", "lz4", "--partition", 1)
+    read = rows(cli("consume", name, "--json").out)
+    assert [(row["key"], row["value"]) for row in read] == [
+        ("7", {"user": {"id": 7}, "n": 1.1}), ("x", {"user": {"id": "x"}, "n": 30}),
+        ("AA", {"n": 12, "carrier": "AA", "note": "a, b"}), ("UA", {"n": None, "carrier": "UA", "note": None})]  # fmt: skip
+    assert [(row["topic"], row["partition"], row["offset"]) for row in read] == [(name, 1, offset) for offset in range(4)]
+
+    def keys(*filters):
+        words = [word for filter in filters for word in ("--filter", filter)]
+        return cli("consume", name, "--format", "%k\\n", *words).out.split()
+
+    assert keys("n>=12") == ["x", "AA"]
+    assert keys("n>=12", "carrier~^A") == ["AA"]
+    assert keys("user.id=7") == ["7"]
+    assert keys("n!=12") == ["7", "x", "UA"]
+
+
+def test_a_bad_line_is_named_and_what_was_written_is_told(cli, name, tmp_path):
+    cli("topic", "create", name)
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"a": 1}\n{"a": }\n')
+    told = cli("produce", name, bad, code=1).err
+    assert f"{bad}:2:7: no JSON value: expected value" in told
+    assert "wrote 1 record to" in told
+    assert cli("consume", name).out == '{"a": 1}\n'
+    too_large = cli("produce", name, stdin="x" * 2_000_000, code=1).err
+    assert "(standard input):1" in too_large and "max.message.bytes" in too_large, too_large
+
+
+def test_places_by_offset_time_and_count(cli, name):
+    cli("produce", name, "--create", stdin="".join(f"{n}\n" for n in range(10)))
+    after = time.time()
+    until(lambda: time.time() > after + 0.01, "the clock moves on")
+    middle = int(time.time() * 1000)
+    cli("produce", name, stdin="".join(f"{n}\n" for n in range(10, 15)))
+
+    def read(*words):
+        return [int(line) for line in cli("consume", name, *words).out.split()]
+
+    assert read("--from", 12) == [12, 13, 14]
+    assert read("--from", "-3") == [12, 13, 14]
+    assert read("--from", f"@{middle}") == list(range(10, 15))
+    assert read("--to", f"@{middle}") == list(range(10))
+    assert read("--from", 2, "--to", 4) == [2, 3]
+    assert read("-n", 2) == [0, 1]
+    assert read("--from", "-1h") == list(range(15))
+    assert read("--from", "end") == []
+    assert read("--from", 99) == []
+    cli("topic", "trim", name, "--before", 5, "--yes")
+    assert read() == list(range(5, 15))
+    assert cli.json("topic", "describe", name)[0]["partitions"][0]["start"] == 5
+    assert "ends at offset 15" in cli("topic", "trim", name, "--before", 99, "--yes", code=1).err
+
+
+def test_a_closed_pipe_ends_it_quietly(cli, name):
+    cli("produce", name, "--create", stdin="".join(f"{n}\n" for n in range(50_000)))
+    with open(os.devnull, "rb") as nothing:
+        child = subprocess.Popen(
+            cli.command(["consume", name, "--follow", "--from", "start"]),
+            stdin=nothing, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=cli.environment)  # fmt: skip
+    assert child.stdout.readline() == b"0\n"
+    child.stdout.close()
+    assert child.wait(30) == 0
+    assert child.stderr.read() == b""
+    child.stderr.close()
+
+
+def follow(cli, words) -> tuple[subprocess.Popen, int]:
+    """A command on a pseudo-terminal, as a person runs it."""
+    mine, theirs = pty.openpty()
+    child = subprocess.Popen(cli.command(words), stdin=theirs, stdout=theirs, stderr=theirs, env=cli.environment, start_new_session=True)
+    os.close(theirs)
+    return child, mine
+
+
+def screen(terminal: int, until_text: str, seconds: float = 30) -> str:
+    """What the terminal shows until a text appears in it, or its program ends."""
+    shown, end = "", time.monotonic() + seconds
+    while until_text not in shown:
+        assert time.monotonic() < end, f"not shown: {until_text!r} in {shown!r}"
+        if select.select([terminal], [], [], 0.1)[0]:
+            try:
+                more = os.read(terminal, 65536)
+            except OSError:
+                break
+            shown += more.decode(errors="replace")
+    return shown
+
+
+def test_ctrl_c_commits_and_leaves_the_group(cli, name):
+    cli("produce", name, "--create", stdin="a\nb\nc\n")
+    child, terminal = follow(cli, ["consume", name, "--group", name, "--follow", "--from", "start"])
+    try:
+        assert "c\r\n" in screen(terminal, "c\r\n")
+        described = cli.json("group", "describe", name)
+        assert described["state"] == "Stable" and len(described["members"]) == 1
+        assert "1 active members" in cli("group", "reset-offsets", name, "--to", "start", "--yes", code=1).err
+        child.send_signal(signal.SIGINT)
+        assert child.wait(30) == 0
+    finally:
+        child.kill()
+        child.wait()
+        os.close(terminal)
+    described = cli.json("group", "describe", name)
+    assert described["members"] == [] and described["state"] == "Empty"
+    [partition] = described["partitions"]
+    assert (partition["committed"], partition["lag_records"], partition["lag_ms"]) == (3, 0, 0)
+    # Who comes next goes on there, and a group that has read all ends at once.
+    cli("produce", name, stdin="d\n")
+    assert cli("consume", name, "--group", name).out == "d\n"
+
+
+def test_groups_are_described_moved_and_deleted(cli, name):
+    cli("produce", name, "--create", stdin="".join(f"{n}\n" for n in range(20)))
+    group = f"{name}-group"
+    read = cli("consume", name, "--group", group, "-n", 5).out
+    assert read == "0\n1\n2\n3\n4\n"
+    assert {"group": group, "state": "Empty", "type": "classic"} in cli.json("group", "list")
+    [partition] = cli.json("group", "describe", group)["partitions"]
+    assert (partition["topic"], partition["committed"], partition["end"], partition["lag_records"]) == (name, 5, 20, 15)
+    assert 0 <= partition["lag_ms"] < 120_000
+    shown = cli("group", "describe", group).out
+    assert "lag 15 records" in shown and "LAG IN TIME" in shown
+    moved = cli("group", "reset-offsets", group, "--to", 18, "--yes").out
+    assert ["0", "5", "18"] == next(line.split()[1:] for line in moved.splitlines() if line.startswith(name))
+    assert cli("consume", name, "--group", group).out == "18\n19\n"
+    cli("group", "reset-offsets", group, "--to", "start", "--topic", f"{name}:0", "--yes")
+    assert cli.json("group", "describe", group)["partitions"][0]["committed"] == 0
+    cli("group", "delete", group, "--yes")
+    assert all(listed["group"] != group for listed in cli.json("group", "list"))
+    assert "there is no group" in cli("group", "delete", group, "--yes", code=1).err
+
+
+def test_a_terminal_shows_progress_and_no_color_is_heeded(cli, name, tmp_path):
+    cli("topic", "create", name)
+    feed = tmp_path / "feed"
+    os.mkfifo(feed)
+    child, terminal = follow(cli, ["produce", name, feed])
+    try:
+        with feed.open("w") as lines:
+            lines.write("x\n" * 1000)
+            lines.flush()
+            assert "producing" in screen(terminal, "producing")
+        shown = screen(terminal, "wrote 1000 records")
+        assert child.wait(30) == 0 and "wrote 1000 records" in shown
+    finally:
+        child.kill()
+        child.wait()
+        os.close(terminal)
+    plain = {name: value for name, value in cli.environment.items() if name not in ("NO_COLOR", "CLICOLOR")} | {"TERM": "xterm"}
+    for environment, colours in ({"NO_COLOR": "1"}, False), ({}, True):
+        cli.environment = {**plain, **environment}
+        child, terminal = follow(cli, ["topic", "describe", name])
+        shown = screen(terminal, "never", 30) if child.wait(30) == 0 else ""
+        os.close(terminal)
+        assert name in shown and ("\x1b[" in shown) == colours, shown
