@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import select
+import shutil
 import signal
 import subprocess
 import time
@@ -11,7 +12,7 @@ import time
 import pytest
 
 from harness.process import until
-from harness.servers import millrace_binary
+from harness.servers import KAFKA_IMPATIENT, ApacheKafka, free_port, millrace_binary
 
 
 class Cli:
@@ -276,3 +277,130 @@ def test_a_terminal_shows_progress_and_no_color_is_heeded(cli, name, tmp_path):
         shown = screen(terminal, "never", 30) if child.wait(30) == 0 else ""
         os.close(terminal)
         assert name in shown and ("\x1b[" in shown) == colours, shown
+
+
+def test_members_share_partitions_and_print_each_record_once(cli, name, tmp_path):
+    cli("topic", "create", name, "--partitions", 4)
+    members = []
+
+    def join():
+        printed = tmp_path / f"member-{len(members)}"
+        with printed.open("wb") as out, open(os.devnull, "rb") as nothing:
+            command = cli.command(["consume", name, "--group", name, "--follow", "--from", "start"])
+            members.append((subprocess.Popen(command, stdin=nothing, stdout=out, stderr=out, env=cli.environment), printed))
+
+    def produce(records):
+        cli("produce", name, "-K", ":", stdin="".join(f"{n}:{n}\n" for n in records))
+
+    def printed():
+        return sorted(int(line) for _, file in members for line in file.read_text().split())
+
+    def owned():
+        described = cli.json("group", "describe", name)
+        return sorted(len(member["partitions"]) for member in described["members"])
+
+    try:
+        join()
+        produce(range(500))
+        until(lambda: printed() == list(range(500)), "the first member prints all")
+        join()
+        until(lambda: owned() == [2, 2], "two members have two partitions each", 60)
+        produce(range(500, 1000))
+        until(lambda: printed() == list(range(1000)), "both print what is theirs, once")
+        members[0][0].send_signal(signal.SIGTERM)
+        assert members[0][0].wait(30) == 0
+        produce(range(1000, 1500))
+        until(lambda: printed() == list(range(1500)), "the other goes on where the first ended", 60)
+        members[1][0].send_signal(signal.SIGINT)
+        assert members[1][0].wait(30) == 0
+    finally:
+        for member, _ in members:
+            member.kill()
+            member.wait()
+    assert printed() == list(range(1500))
+    assert sum(partition["committed"] for partition in cli.json("group", "describe", name)["partitions"]) == 1500
+
+
+def test_a_broker_that_restarts_is_waited_for(own_broker, name, tmp_path):
+    cli = Cli(own_broker.bootstrap)
+    cli("produce", name, "--create", stdin="before\n")
+    out = tmp_path / "out"
+    with out.open("wb") as to, open(os.devnull, "rb") as nothing:
+        reader = subprocess.Popen(cli.command(["consume", name, "--follow", "--from", "start"]), stdin=nothing, stdout=to, stderr=to, env=cli.environment)
+    writer = subprocess.Popen(cli.command(["produce", name]), stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=cli.environment)
+    try:
+        writer.stdin.write(b"first\n")
+        writer.stdin.flush()
+        until(lambda: out.read_text() == "before\nfirst\n", "both are at work")
+        own_broker.kill()
+        writer.stdin.write(b"meanwhile\n")
+        writer.stdin.close()
+        own_broker.start()
+        assert writer.wait(90) == 0, writer.stderr.read()
+        assert b"wrote 2 records" in writer.stderr.read()
+        until(lambda: out.read_text() == "before\nfirst\nmeanwhile\n", "the reader goes on", 60)
+    finally:
+        for child in (reader, writer):
+            child.kill()
+            child.wait()
+        writer.stderr.close()
+
+
+def certificate(at, name: str) -> tuple:
+    """A certificate for 127.0.0.1 that vouches for itself, and its key."""
+    key, cert = at / f"{name}.key", at / f"{name}.pem"
+    words = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1",
+             "-addext", "basicConstraints=critical,CA:FALSE"]  # fmt: skip
+    subprocess.run(["openssl", *words, "-keyout", key, "-out", cert], check=True, capture_output=True)
+    return cert, key
+
+
+def test_profiles_hold_tls_and_sasl(pytestconfig, cli, tmp_path):
+    """Against Kafka alone: Millrace has neither for Kafka's clients."""
+    if not pytestconfig.getoption("--kafka"):
+        pytest.skip("needs a broker with TLS and SASL: runs with --kafka")
+    if not shutil.which("openssl"):
+        pytest.skip("openssl is not here")
+    cert, key = certificate(tmp_path, "broker")
+    (tmp_path / "store.pem").write_bytes(key.read_bytes() + cert.read_bytes())
+    plain, tls, sasl, controller = (free_port() for _ in range(4))
+    login = 'org.apache.kafka.common.security.plain.PlainLoginModule required user_reader="secret";'
+    server = ApacheKafka(
+        tmp_path / "kafka", heap="512m", **{
+            **KAFKA_IMPATIENT,
+            "listeners": f"PLAINTEXT://127.0.0.1:{plain},SSL://127.0.0.1:{tls},SASL_SSL://127.0.0.1:{sasl},CONTROLLER://127.0.0.1:{controller}",
+            "controller.quorum.bootstrap.servers": f"127.0.0.1:{controller}",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT",
+            "ssl.keystore.type": "PEM", "ssl.keystore.location": tmp_path / "store.pem",
+            "sasl.enabled.mechanisms": "PLAIN", "listener.name.sasl_ssl.plain.sasl.jaas.config": login,
+        })  # fmt: skip
+    server.bootstrap = f"127.0.0.1:{plain}"
+    (tmp_path / "password").write_text("secret\n")
+    (tmp_path / "wrong").write_text("guess\n")
+    user = 'sasl_mechanism = "PLAIN"\nsasl_user = "reader"\nsasl_password_file'
+    profiles = tmp_path / "profiles.toml"
+    profiles.write_text(f"""
+        [tls]\nbrokers = "127.0.0.1:{tls}"\ntls = true\nca_file = "{cert}"
+        [stranger]\nbrokers = "127.0.0.1:{tls}"\ntls = true
+        [plain]\nbrokers = "127.0.0.1:{tls}"
+        [mistaken]\nbrokers = "127.0.0.1:{plain}"\ntls = true\nca_file = "{cert}"
+        [sasl]\nbrokers = "127.0.0.1:{sasl}"\ntls = true\nca_file = "{cert}"\n{user} = "{tmp_path}/password"
+        [guess]\nbrokers = "127.0.0.1:{sasl}"\ntls = true\nca_file = "{cert}"\n{user} = "{tmp_path}/wrong"
+        """)
+    try:
+        server.start()
+        cli("topic", "create", "secret", "--profiles", profiles, "--profile", "tls")
+        cli("produce", "secret", "--profiles", profiles, "--profile", "tls", stdin="hush\n")
+        assert cli("consume", "secret", "--profiles", profiles, "--profile", "sasl").out == "hush\n"
+
+        def refused(profile):
+            return cli("topic", "list", "--profiles", profiles, "--profile", profile, code=1).err
+
+        told = {profile: refused(profile) for profile in ("stranger", "plain", "mistaken", "guess")}
+        print(told)
+        assert "ca_file" in told["stranger"]
+        assert "needs a profile with tls = true" in told["plain"]
+        assert "does not speak TLS" in told["mistaken"]
+        assert "sasl_user or password" in told["guess"]
+    finally:
+        server.stop()

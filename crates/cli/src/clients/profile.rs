@@ -73,8 +73,11 @@ pub(crate) fn load(path: &Path, name: &str) -> Result<Profile, Failure> {
             "profile {name:?}: can't read {said}: {error}; --profiles names another file"
         ))
     })?;
-    let profiles: BTreeMap<String, Profile> = toml::from_str(&text)
-        .map_err(|error| Failure::Usage(format!("{said}: {}", error.to_string().trim_end())))?;
+    let profiles: BTreeMap<String, Profile> = toml::from_str(&text).map_err(|error| {
+        let before = error.span().and_then(|span| text.get(..span.start));
+        let line = before.map(|before| format!(", line {}", before.matches('\n').count() + 1));
+        Failure::Usage(format!("{said}{}: {}", line.unwrap_or_default(), error.message()))
+    })?;
     profiles.get(name).cloned().ok_or_else(|| {
         let guess = did_you_mean(nearest(name, profiles.keys().map(String::as_str)));
         Failure::Usage(format!("{said} has no profile {name:?}{guess}"))

@@ -58,21 +58,21 @@ impl Source {
         let mut inputs = Vec::new();
         for path in files {
             let format = format.unwrap_or_else(|| by_name(path));
+            let name = if path.as_os_str() == "-" { Path::new("(standard input)") } else { path };
             if format == Format::Lines && key.is_some() {
                 return Err(Failure::Usage(format!(
                     "{}: --key names a field, and lines have none: say --format json or csv, or --key-separator",
-                    path.display()
+                    name.display()
                 )));
             }
             if format != Format::Lines && separator.is_some() {
                 return Err(Failure::Usage(format!(
                     "{}: --key-separator divides lines; --key FIELD takes the key from JSON and CSV",
-                    path.display()
+                    name.display()
                 )));
             }
             let (from, size) = open(path)?;
             total_bytes = total_bytes.zip(size).map(|(total, size)| total + size);
-            let name = if path.as_os_str() == "-" { Path::new("(standard input)") } else { path };
             inputs.push(Input { name: Arc::from(name), from, format });
         }
         let separator = separator.map(|text| text.replace("\\t", "\t").into_bytes());
