@@ -26,6 +26,7 @@ use axum::routing::{any, get, post};
 use millrace_broker::metrics::Metrics;
 use millrace_kinesis::{Credentials, Front as Kinesis};
 use millrace_types::Timestamp;
+use tokio::sync::Semaphore;
 
 pub(crate) use self::readiness::{Readiness, Stage};
 
@@ -58,7 +59,7 @@ pub(crate) fn router(view: &View, way: Way) -> Router {
     let readers = view.readers.clone().filter(|_| way != Way::Loopback);
     let metrics = async move |State(view): State<View>, request: Request| match readers {
         Some(readers) if !is_known(&readers, way, &request.into_parts().0) => not_known(way),
-        _ => metrics(&view).into_response(),
+        _ => metrics(view).await,
     };
     let mut router = Router::new();
     if way == Way::Loopback {
@@ -108,11 +109,21 @@ async fn kinesis(State(view): State<View>, request: Request) -> Response {
     }
 }
 
-fn metrics(view: &View) -> impl IntoResponse {
+/// One scrape at a time, beside the threads that serve clients: to look at many
+/// partitions and groups takes milliseconds.
+async fn metrics(view: View) -> Response {
+    static ONE: Semaphore = Semaphore::const_new(1);
     let kind = "text/plain; version=0.0.4; charset=utf-8";
-    crate::process::show(&view.metrics);
-    view.metrics.ready.set(u64::from(view.readiness.is_ready()));
-    ([(header::CONTENT_TYPE, kind)], view.metrics.registry().render())
+    let _one = ONE.acquire().await;
+    let rendered = tokio::task::spawn_blocking(move || {
+        crate::process::show(&view.metrics);
+        view.metrics.ready.set(u64::from(view.readiness.is_ready()));
+        view.metrics.registry().render()
+    });
+    match rendered.await {
+        Ok(text) => ([(header::CONTENT_TYPE, kind)], text).into_response(),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response(),
+    }
 }
 
 #[cfg(test)]
