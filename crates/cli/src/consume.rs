@@ -28,8 +28,8 @@ use reader::{Reader, Wanted};
 #[command(after_long_help = format!("\
 {}
 
-Formats: text is %v\\n, a record a line. json is an object a line: {{topic, partition, offset, timestamp, time, key, value, headers:
-[{{name, value}}]}}; a value that is a JSON object or array stands in it as it is, anything else as a text, and what is not UTF-8
+Formats: text is %v\\n, a record a line. json is an object a line: {{topic, partition, offset, timestamp, time, key, value, headers: \
+[{{name, value}}]}}; a value that is a JSON object or array stands in it as it is, anything else as a text, and what is not UTF-8 \
 as {{\"base64\": \"...\"}}. Others say what stands where, as kcat's do:
   %t topic          %p partition        %o offset
   %k key            %K its bytes        (-1 where there is none)
@@ -38,10 +38,10 @@ as {{\"base64\": \"...\"}}. Others say what stands where, as kcat's do:
   %h headers, name=value,...            %% a percent sign
   \\n \\t \\r \\\\ \\xHH as in C
 
-Filters compare what stands at a dotted path of a JSON value: = != < <= > >=, and ~ for a regular expression. Numbers are compared
+Filters compare what stands at a dotted path of a JSON value: = != < <= > >=, and ~ for a regular expression. Numbers are compared \
 as numbers, texts as texts. A value without the path, or that is no JSON, passes only != filters.
 
-In a group (--group) its members share the partitions; --from counts only where the group has committed nothing. What was printed
+In a group (--group) its members share the partitions; --from counts only where the group has committed nothing. What was printed \
 is committed once a second and at the end.
 
 Examples:

@@ -33,7 +33,7 @@ use source::{Item, Source};
 /// retries write nothing twice.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-Rows of CSV: what is a number, true or false in JSON becomes one, an empty field null, anything else a text (007 too).
+Rows of CSV: what is a number, true or false in JSON becomes one, an empty field null, anything else a text (007 too). \
 Lines: with --key-separator what stands before it is the key. The line's end (LF or CR LF) is not part of the record.
 
 Examples:
@@ -42,7 +42,7 @@ Examples:
   millrace produce flights 2026-01.csv 2026-02.csv --key carrier --compression zstd
   kcat -C -b old:9092 -t orders -K '\\t' -e | millrace produce orders -K '\\t'
 
-Exit codes: 0 all records were acknowledged, 1 one was not, or a line could not be read (what was acknowledged before is
+Exit codes: 0 all records were acknowledged, 1 one was not, or a line could not be read (what was acknowledged before is \
 told), 2 the command line can't be.")]
 pub struct ProduceArgs {
     /// Name of the topic

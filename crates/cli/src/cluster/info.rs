@@ -11,14 +11,14 @@ use crate::{Failure, Out};
 /// Show a cluster's id, brokers, controller, version and size.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-Kafka's protocol does not tell a broker's version. Where the brokers tell the level of their metadata, the release that it came
+Kafka's protocol does not tell a broker's version. Where the brokers tell the level of their metadata, the release that it came \
 with is shown: the cluster may be newer, and is not older.
 
 Examples:
   millrace cluster info
   millrace cluster info --brokers kafka-1:9092 --json
 
-With --json: {cluster_id, controller, metadata_version, kafka_release, topics, partitions, brokers: [{id, address, rack, controller}]};
+With --json: {cluster_id, controller, metadata_version, kafka_release, topics, partitions, brokers: [{id, address, rack, controller}]}; \
 what is not known is null. Exit codes: 0 done, 1 failed, 2 the command line can't be.")]
 pub struct InfoArgs {
     /// Print JSON

@@ -23,7 +23,7 @@ Examples:
   millrace group describe billing
   millrace group describe billing --json | jq '[.partitions[].lag_records] | add'
 
-With --json: {group, state, type, assignor, members: [{member, instance, client, host, partitions: [{topic, partition}]}],
+With --json: {group, state, type, assignor, members: [{member, instance, client, host, partitions: [{topic, partition}]}], \
 partitions: [{topic, partition, committed, start, end, lag_records, lag_ms, member}]}; what is not known is null.
 Exit codes: 0 done, 1 failed, 2 the command line can't be.")]
 pub struct DescribeArgs {

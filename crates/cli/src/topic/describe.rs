@@ -18,7 +18,7 @@ Examples:
   millrace topic describe orders --configs
   millrace topic describe orders --json | jq '.[0].partitions[].end'
 
-With --json: a list of {topic, id, internal, records, partitions: [{partition, leader, replicas, in_sync, start, end, records}],
+With --json: a list of {topic, id, internal, records, partitions: [{partition, leader, replicas, in_sync, start, end, records}], \
 configs: [{name, value, default, source}]}. Offsets are from start up to and without end; leader is null where there is none.
 Exit codes: 0 done, 1 failed, 2 the command line can't be.")]
 pub struct DescribeArgs {
