@@ -26,8 +26,8 @@ const BYTES_MAX: usize = 10 << 20;
 /// shorter.
 const BYTES_SCARCE: usize = 1 << 20;
 /// What an answer takes beside its keys and data: what is around ten thousand
-/// small records.
-const MEMORY_FACTOR: usize = 2;
+/// small records, and the list of them.
+const BYTES_AROUND: usize = RECORDS_MAX * 320;
 /// What an answer has beside its records.
 const AROUND: usize = 1024;
 /// What a record has beside its key and data.
@@ -51,9 +51,9 @@ pub(super) async fn run(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Err
     let gone = || Error::not_found("The shard of the ShardIterator is gone.");
     let of = shards.map().get(iterator.shard).ok_or_else(gone)?;
     let records_max = input.count("Limit").unwrap_or(RECORDS_MAX).min(RECORDS_MAX);
-    let (bytes_max, held) = match call.answers.try_take(BYTES_MAX * MEMORY_FACTOR) {
+    let (bytes_max, held) = match call.answers.try_take(BYTES_MAX + BYTES_AROUND) {
         Some(held) => (BYTES_MAX, held),
-        None => (BYTES_SCARCE, call.answers.take(BYTES_SCARCE * MEMORY_FACTOR).await?),
+        None => (BYTES_SCARCE, call.answers.take(BYTES_SCARCE + BYTES_AROUND).await?),
     };
     let limit = RecordsLimit { records_max, bytes_max };
     let read = read(&call.broker, &stream.topic, iterator.shard, iterator.next, limit).await?;
