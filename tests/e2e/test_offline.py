@@ -229,3 +229,76 @@ def test_check_of_a_rotten_catalog(start_millrace, admin_of, name):
     catalog.write_bytes(catalog.read_bytes()[:4096] + os.urandom(size - 4096))
     found = findings(server.data)
     assert found[0]["file"] == "catalog.sqlite"
+
+
+def everything(server, topic: str) -> dict[int, bytes]:
+    """What librdkafka reads of a partition from its start on."""
+    end = Consumer({"bootstrap.servers": server.bootstrap, "group.id": "unused", "log_level": 0})
+    high = end.get_watermark_offsets(TopicPartition(topic, 0), 30)[1]
+    end.close()
+    return dict(read(server.bootstrap, topic, {0: high})[0])
+
+
+def test_repair_lets_readers_pass_one_batch(start_millrace, admin_of, name):
+    server = start_millrace()
+    admin_of(server.bootstrap).create(name)
+    values = [f"value-{n}-".encode() * 300 for n in range(5)]
+    produce(server, name, values)
+    server.terminate()
+    path, byte = place_of(server.data, values[2])
+    flip(path, byte + 100)
+    found = findings(server.data)[0]
+    place = f"{found['file']}:{found['byte']}"
+    before = image(server.data)
+    said = millrace("repair", server.data, "--skip", f"{found['file']}:{found['byte'] + 1}", code=2).stderr
+    assert "nothing is wrong at byte" in said and "millrace check" in said
+    said = millrace("repair", server.data, "--skip", place, code=2)
+    assert f"topic {name}, partition 0: offset 2" in said.stdout and "--yes" in said.stderr
+    changed = {file for file, was in image(server.data).items() if before.get(file) != was}
+    assert changed <= {"LOCK"}, "nothing is given up without a yes"
+    millrace("repair", server.data, "--skip", place, "--yes")
+    after = image(server.data)
+    assert {file for file in after if before.get(file) != after[file]} <= {"LOCK", "skips-1"}
+    server.start()
+    for _ in range(2):
+        assert everything(server, name) == {offset: value for offset, value in enumerate(values) if offset != 2}
+        assert not (server.data / "skips-1").exists()
+        server.restart()
+    assert produce(server, name, [b"more"]) == [5]
+
+
+def test_repair_of_a_lost_end_lets_producers_go_on(start_millrace, admin_of, name):
+    """Both tables of the only frame with a partition's records rot: nobody knows its end."""
+    server = start_millrace()
+    admin = admin_of(server.bootstrap)
+    admin.create(name)
+    admin.create(name + "-other")
+    produce(server, name, [b"lost-" * 300])
+    produce(server, name + "-other", [b"kept-" * 300])
+    until(lambda: server.metric("millrace_log_commits_total") >= 3, "a mark is written behind the two records")
+    server.kill()
+    path, byte = place_of(server.data, b"lost-" * 300)
+    frame = byte // 4096 * 4096 - 4096  # its front is the block before the payload's
+    content = path.read_bytes()
+    assert content[frame : frame + 4] == b"MLRF"
+    length = int.from_bytes(content[frame + 8 : frame + 12], "little")
+    flip(path, frame + 20)
+    flip(path, frame + length - 20)
+    found = [finding for finding in findings(server.data) if finding["kind"] == "frames"]
+    assert (found[0]["file"], found[0]["byte"]) == (path.name, frame)
+    server.start()
+    refused = []
+    producer = Producer({"bootstrap.servers": server.bootstrap, "retries": 0, "message.timeout.ms": 3000, "log_level": 0})
+    producer.produce(name, b"x", on_delivery=lambda error, _: refused.append(error))
+    producer.flush(30)
+    assert refused[0] is not None
+    server.terminate()
+    said = millrace("repair", server.data, "--skip", f"{path.name}:{frame}", "--yes").stdout
+    assert f"topic {name}, partition 0: maybe records from offset 0 on" in said
+    server.start()
+    [offset] = produce(server, name, [b"after"])
+    assert offset >= 1_000_000_000_000
+    server.restart()
+    assert everything(server, name) == {offset: b"after"}
+    assert len(everything(server, name + "-other")) == 1
+    assert produce(server, name, [b"more"]) == [offset + 1]

@@ -22,6 +22,7 @@ pub mod directory;
 pub mod kafka;
 pub mod kinesis;
 pub mod memory;
+pub mod offline;
 pub mod records;
 pub mod state;
 pub mod stored;
@@ -66,6 +67,7 @@ targets! {
     kafka_request = kafka::request, kafka::request_seeds;
     kinesis_put_records = kinesis::put_records, kinesis::put_records_seeds;
     meta_record = state::meta_record, state::meta_record_seeds;
+    offline_files = offline::offline_files, offline::offline_files_seeds;
     partition_snapshot = state::partition_snapshot, state::partition_snapshot_seeds;
     records = records::records, records::records_seeds;
 }

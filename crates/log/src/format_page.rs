@@ -9,12 +9,13 @@ use crate::{
     checkpoint::chunk::{FILE_RECORD_LEN, PARTITION_RECORD_LEN, SPAN_LEN},
     frame,
     partition::snapshot::{EPOCH_LEN, KEPT_LEN, PRODUCER_LEN, SNAPSHOT_HEADER_LEN},
+    skips,
 };
 
 const PAGE: &str = include_str!("../../../docs/format.md");
 
 /// Sizes of the stored structures in the code.
-const SIZES: [(&str, usize); 17] = [
+const SIZES: [(&str, usize); 19] = [
     ("Chunk header", checkpoint::CHUNK_HEADER_LEN),
     ("Checkpoint header", checkpoint::CHECKPOINT_HEADER_LEN),
     ("Directory entry", frame::DIRECTORY_ENTRY_LEN),
@@ -30,6 +31,8 @@ const SIZES: [(&str, usize); 17] = [
     ("Producer", PRODUCER_LEN),
     ("Producer's batch", KEPT_LEN),
     ("Record batch header", batch::HEADER_LEN),
+    ("Skip", skips::SKIP_LEN),
+    ("Skip file header", skips::SKIPS_HEADER_LEN),
     ("Span", SPAN_LEN),
     ("Trailer", frame::TRAILER_LEN),
 ];

@@ -19,6 +19,7 @@ use crate::{
     frame::{self, Extent, ExtentKind, FileHeader, FileKind, FooterInfo, FrameHeader, Seed},
     index::Span,
     partition::{Admission, Partition},
+    skips::{Skip, Skips},
 };
 
 /// Bytes as lines of 16, `offset: hex`; runs of zero lines are left out.
@@ -220,4 +221,21 @@ fn manifests() {
     let bytes = manifest.encode();
     check("manifest", &bytes, include_str!("golden/manifest.hex"));
     assert_eq!(Manifest::decode(&bytes), Ok(manifest));
+}
+
+#[test]
+fn skip_files() {
+    let skip = Skip {
+        partition: partition(1),
+        first: Offset(1_000_000),
+        end: Offset(1_000_002),
+        file: FileId(7),
+        byte: 12_288,
+        ends: false,
+    };
+    let ends = Skip { first: Offset(1_000_002), end: Offset(1 << 40), ends: true, ..skip };
+    let skips = Skips { log_id: *b"a data directory", entries: vec![skip, ends] };
+    let bytes = skips.encode();
+    check("skip file", &bytes, include_str!("golden/skips.hex"));
+    assert_eq!(Skips::decode(&bytes), Ok(skips));
 }

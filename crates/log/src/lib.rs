@@ -23,6 +23,7 @@ pub mod index;
 pub mod partition;
 pub mod records;
 pub mod retention;
+pub mod skips;
 mod wire;
 
 /// Log files, frames and footers are aligned to blocks of this many bytes: the

@@ -348,6 +348,15 @@ impl Partition {
         }
     }
 
+    /// Goes on at `end`: what lies before, from the end on, is given up. Nothing
+    /// where the partition ends further on, or is sealed.
+    pub fn go_on_at(&mut self, end: Offset) {
+        if self.admitted_seal.is_none() && end > self.next_offset() {
+            self.next_offset = end;
+            self.high_watermark = end;
+        }
+    }
+
     /// The offset behind the last record, for ever, once that is durable.
     #[must_use]
     pub const fn sealed(&self) -> Option<Offset> {

@@ -15,7 +15,7 @@ use millrace_store::check::{
     CheckProgress, CheckRequest, Checked, Finding, FindingKind, LostOffsets, check,
 };
 use millrace_store::disk::os::OsDisk;
-use millrace_store::disk::{DiskError, DiskErrorKind, DiskLock};
+use millrace_store::disk::{Disk as _, DiskError, DiskErrorKind, DiskLock};
 use millrace_types::{Offset, TopicPartition};
 use serde_json::{Value, json};
 
@@ -66,7 +66,7 @@ pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
                 printed = print(&mut out, &finding, &names, &args.dir);
             }
         };
-        checked = held.check(catalog, &mut each)?;
+        checked = held.check(catalog, None, &mut each)?;
     } else if !out.is_json() {
         out.line(format!(
             "{}: {}\n  restore it from a backup, together with the log files; the log was not \
@@ -125,6 +125,21 @@ impl Held {
     /// # Errors
     /// [`Failure::Usage`] where there is none, or a server has it.
     pub(crate) fn open(dir: &Path) -> Result<Self, Failure> {
+        Self::open_by(dir, OsDisk::lock_shared)
+    }
+
+    /// Takes it alone, to write to it.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(crate) fn open_alone(dir: &Path) -> Result<Self, Failure> {
+        Self::open_by(dir, |disk| disk.lock().map(Some))
+    }
+
+    fn open_by(
+        dir: &Path,
+        lock: impl FnOnce(&OsDisk) -> Result<Option<DiskLock>, DiskError>,
+    ) -> Result<Self, Failure> {
         if !dir.is_dir() {
             return Err(Failure::Usage(format!("there is no directory {}", dir.display())));
         }
@@ -138,8 +153,13 @@ impl Held {
         };
         let disk = OsDisk::open(dir).map_err(refused)?;
         let disk = disk.through_page_cache("nothing is to be written, not even to try it");
-        let lock = disk.lock_shared().map_err(refused)?;
+        let lock = lock(&disk).map_err(refused)?;
         Ok(Self { dir: dir.to_owned(), disk: Arc::new(disk), _lock: lock })
+    }
+
+    /// The directory itself.
+    pub(crate) fn disk(&self) -> &OsDisk {
+        &self.disk
     }
 
     /// Its catalog, which is found to be sound.
@@ -149,13 +169,14 @@ impl Held {
         sqlite::check(&self.dir, scratch.path())
     }
 
-    /// Verifies it, and shows how far that is.
+    /// Verifies it, or one file of it, and shows how far that is.
     ///
     /// # Errors
     /// [`Failure::Failed`] where the disk fails.
     pub(crate) fn check(
         &self,
         catalog: CatalogState,
+        only: Option<&str>,
         each: &mut dyn FnMut(Finding),
     ) -> Result<Checked, Failure> {
         let dir = self.dir.display();
@@ -165,7 +186,8 @@ impl Held {
             runtime.map_err(|error| Failure::Failed(format!("can't check {dir}: {error}")))?;
         let _entered = runtime.enter();
         let env = Arc::new(TokioEnv::new());
-        let request = CheckRequest { env, disk: Arc::clone(&self.disk) as _, catalog };
+        let only = only.map(str::to_owned);
+        let request = CheckRequest { env, disk: Arc::clone(&self.disk) as _, catalog, only };
         let progress = CheckProgress::default();
         let over = AtomicBool::new(false);
         let checked = std::thread::scope(|scope| {

@@ -16,6 +16,7 @@ use millrace_cli::{ClientCommand, Failure, Out};
 use crate::backup::BackupArgs;
 use crate::check::CheckArgs;
 use crate::config::ConfigCommand;
+use crate::repair::RepairArgs;
 use crate::settings::{self, Layers, Mistakes};
 use crate::version;
 
@@ -46,6 +47,8 @@ pub(crate) enum Command {
     Backup(BackupArgs),
     /// Verify the data directory of a stopped server
     Check(CheckArgs),
+    /// Give up offsets that corruption took
+    Repair(RepairArgs),
     /// Histories of what clients did and saw
     #[command(subcommand)]
     History(HistoryCommand),

@@ -17,6 +17,7 @@ mod history;
 mod http;
 mod logging;
 mod process;
+mod repair;
 mod serve;
 mod settings;
 mod signals;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => done(serve::run(args).map_err(Failure::from)),
         Command::Backup(args) => done(backup::run(&args)),
         Command::Check(args) => check::run(&args),
+        Command::Repair(args) => done(repair::run(&args)),
         Command::Config(command) => done(config::run(command)),
         Command::Completions(args) => done(cli::completions(&args)),
         Command::History(HistoryCommand::Check(args)) => history::check(&args),

@@ -31,6 +31,8 @@ pub struct CheckRequest {
     pub disk: Arc<dyn Disk>,
     /// Its catalog, which passed a check of its own.
     pub catalog: CatalogState,
+    /// Only this file is read, where one is named.
+    pub only: Option<String>,
 }
 
 /// How far a check is, for those who watch it.
@@ -82,6 +84,8 @@ pub struct Finding {
     pub kind: FindingKind,
     /// What exactly.
     pub detail: String,
+    /// How many bytes are concerned, where it is frames.
+    pub bytes: u64,
     /// Offsets that cannot be read for it.
     pub lost: Vec<LostOffsets>,
 }
@@ -142,6 +146,7 @@ pub(crate) fn unknown_topic(topic: TopicId) -> Finding {
         byte: 0,
         kind: FindingKind::Topic,
         detail: format!("the log has records of topic id {topic}, which the catalog does not know"),
+        bytes: 0,
         lost: Vec::new(),
     }
 }

@@ -16,6 +16,7 @@ pub mod check;
 pub mod disk;
 pub mod engine;
 pub mod env;
+pub mod repair;
 
 /// Bytes of the unit that everything in a log file is aligned to: what direct
 /// I/O asks of positions, lengths and memory on every disk in use.

@@ -57,7 +57,7 @@ pub enum AppendError {
     /// The end of this partition is unknown after corruption.
     #[error(
         "the end of partition {0} cannot be proven after corruption; restore its log file \
-         from a backup"
+         from a backup, or give it up: `millrace check` says how"
     )]
     EndUnproven(TopicPartition),
     /// No room to remember another producer.

@@ -41,7 +41,9 @@ pub fn check(
 ) -> Result<Checked, CheckError> {
     let disk = &*request.disk;
     let names: BTreeSet<String> = disk.list()?.into_iter().collect();
-    let files: Vec<&String> = names.iter().filter(|name| super::is_log_file(name)).collect();
+    let wanted = |name: &&String| request.only.as_ref().is_none_or(|only| only == *name);
+    let files = names.iter().filter(|name| super::is_log_file(name)).filter(wanted);
+    let files: Vec<&String> = files.collect();
     let mut checked = Checked::default();
     for name in &files {
         let len = disk.open(name, Access::Read, Mode::Buffered)?.length()?;
@@ -59,6 +61,7 @@ pub fn check(
         told: BTreeSet::new(),
         ends_told: false,
         file_read: 0,
+        bytes: 0,
     };
     check.backup()?;
     check.recover();
@@ -100,6 +103,8 @@ struct Check<'a> {
     ends_told: bool,
     /// Bytes of the present file that were told as read.
     file_read: u64,
+    /// Bytes that the next finding concerns.
+    bytes: u64,
 }
 
 impl Check<'_> {
@@ -114,7 +119,8 @@ impl Check<'_> {
             self.told.insert((id, byte));
         }
         self.checked.findings += 1;
-        (self.each)(Finding { file: file.to_owned(), byte, kind, detail, lost });
+        let bytes = std::mem::take(&mut self.bytes);
+        (self.each)(Finding { file: file.to_owned(), byte, kind, detail, bytes, lost });
     }
 
     fn backup(&mut self) -> Result<(), CheckError> {
@@ -160,6 +166,12 @@ impl Check<'_> {
                 for finding in unknown.map(unknown_topic) {
                     self.checked.findings += 1;
                     (self.each)(finding);
+                }
+                // Of those that left no trace it is told here what was lost.
+                for topic in catalog.topics.values() {
+                    for number in 0..topic.partitions {
+                        engine.open_nth_partition(topic.id, number);
+                    }
                 }
                 self.known = Some(engine);
             }
@@ -342,6 +354,9 @@ impl Check<'_> {
             }
             let what = "both tables of a frame fail their checksums".to_owned();
             let lost = self.lost_at(file.id, byte);
+            let next = scan.frames.iter().map(|found| found.header.position);
+            let next = next.filter(|next| *next > byte).min().or(end).unwrap_or(byte);
+            self.bytes = next - byte;
             self.ends_told = true;
             self.find(FindingKind::Frames, (&file.name, byte), what, lost);
         }

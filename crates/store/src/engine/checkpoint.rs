@@ -233,6 +233,8 @@ impl Engine {
         }
         drop(tombstones);
         for partition in self.partitions_by_id() {
+            // Before what says that the end is lost again.
+            records.extend(partition.given_up());
             let core = partition.lock();
             let id = partition.id();
             records.extend(core.quarantined.iter().map(|r| MetaRecord::Quarantined(id, *r)));

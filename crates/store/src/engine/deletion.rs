@@ -79,6 +79,9 @@ impl Engine {
                     core.add_quarantined(range);
                 }
             }
+            Some(MetaRecord::GivenUp(id, range, ends)) => {
+                self.open_partition(id).give_up(range, ends);
+            }
             Some(MetaRecord::EndUnproven(id)) => {
                 self.open_partition(id).lock().end_unproven = true;
             }
@@ -92,6 +95,7 @@ impl Engine {
         let start = core.state.log_start();
         let dead = core.index.trim(start);
         core.quarantined.retain(|range| range.end > start);
+        core.given_up.retain(|(range, _)| range.end > start);
         core.notify();
         drop(core);
         self.count_dead(&dead);

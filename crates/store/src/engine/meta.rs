@@ -7,6 +7,7 @@
 //! forgotten     3u8 | topic 16
 //! quarantined   4u8 | topic 16 | partition i32 | first i64 | end i64 | file u64 | byte u64
 //! end unproven  5u8 | topic 16 | partition i32
+//! given up      6u8 | ends u8 | topic 16 | partition i32 | first i64 | end i64 | file u64 | byte u64
 //! ```
 //! Little-endian, as everywhere in stored state.
 
@@ -34,6 +35,9 @@ pub(super) enum MetaRecord {
     Quarantined(TopicPartition, Quarantined),
     /// Corruption took the end of the partition.
     EndUnproven(TopicPartition),
+    /// Readers pass this range. Where the flag says so the end of the partition
+    /// was lost with it: it goes on behind.
+    GivenUp(TopicPartition, Quarantined, bool),
 }
 
 impl MetaRecord {
@@ -55,15 +59,15 @@ impl MetaRecord {
             }
             Self::Quarantined(id, range) => {
                 bytes.push(4);
-                put_partition(*id, &mut bytes);
-                bytes.extend_from_slice(&range.first.get().to_le_bytes());
-                bytes.extend_from_slice(&range.end.get().to_le_bytes());
-                bytes.extend_from_slice(&range.file.get().to_le_bytes());
-                bytes.extend_from_slice(&range.byte.to_le_bytes());
+                put_range(*id, range, &mut bytes);
             }
             Self::EndUnproven(id) => {
                 bytes.push(5);
                 put_partition(*id, &mut bytes);
+            }
+            Self::GivenUp(id, range, ends) => {
+                bytes.extend_from_slice(&[6, u8::from(*ends)]);
+                put_range(*id, range, &mut bytes);
             }
         }
         bytes
@@ -73,19 +77,18 @@ impl MetaRecord {
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let (kind, mut rest) = bytes.split_first()?;
         let rest = &mut rest;
+        let ends = match kind {
+            6 => take::<1>(rest)? == [1],
+            _ => false,
+        };
         let topic = TopicId(take(rest)?);
         let record = match kind {
             1 => Self::LogStart(take_partition(topic, rest)?, take_offset(rest)?),
             2 => Self::Tombstone(topic),
             3 => Self::Forgotten(topic),
-            4 => {
-                let id = take_partition(topic, rest)?;
-                let (first, end) = (take_offset(rest)?, take_offset(rest)?);
-                let file = FileId(u64::from_le_bytes(take(rest)?));
-                let byte = u64::from_le_bytes(take(rest)?);
-                Self::Quarantined(id, Quarantined { first, end, file, byte })
-            }
+            4 => Self::Quarantined(take_partition(topic, rest)?, take_range(rest)?),
             5 => Self::EndUnproven(take_partition(topic, rest)?),
+            6 => Self::GivenUp(take_partition(topic, rest)?, take_range(rest)?, ends),
             _ => return None,
         };
         rest.is_empty().then_some(record)
@@ -95,6 +98,21 @@ impl MetaRecord {
 fn put_partition(id: TopicPartition, bytes: &mut Vec<u8>) {
     bytes.extend_from_slice(&id.topic.0);
     bytes.extend_from_slice(&id.partition.get().to_le_bytes());
+}
+
+fn put_range(id: TopicPartition, range: &Quarantined, bytes: &mut Vec<u8>) {
+    put_partition(id, bytes);
+    bytes.extend_from_slice(&range.first.get().to_le_bytes());
+    bytes.extend_from_slice(&range.end.get().to_le_bytes());
+    bytes.extend_from_slice(&range.file.get().to_le_bytes());
+    bytes.extend_from_slice(&range.byte.to_le_bytes());
+}
+
+fn take_range(rest: &mut &[u8]) -> Option<Quarantined> {
+    let (first, end) = (take_offset(rest)?, take_offset(rest)?);
+    let file = FileId(u64::from_le_bytes(take(rest)?));
+    let byte = u64::from_le_bytes(take(rest)?);
+    Some(Quarantined { first, end, file, byte })
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
@@ -126,6 +144,8 @@ mod tests {
             MetaRecord::Forgotten(TopicId([9; 16])),
             MetaRecord::Quarantined(id, range),
             MetaRecord::EndUnproven(id),
+            MetaRecord::GivenUp(id, range, false),
+            MetaRecord::GivenUp(id, range, true),
         ] {
             let bytes = record.encode();
             assert_eq!(MetaRecord::decode(&bytes), Some(record));

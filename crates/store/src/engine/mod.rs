@@ -46,6 +46,7 @@ mod scan;
 mod scrub;
 mod seal;
 mod sequential;
+mod skip;
 mod sources;
 mod stats;
 mod syncer;
@@ -168,6 +169,12 @@ pub struct Ended;
 
 pub use check::check;
 pub(crate) use files::{checkpoint_name, name as log_file_name};
+pub(crate) use skip::{beyond as offset_beyond, new_name as new_skips_name};
+
+/// The id of the log file of this name.
+pub(crate) fn log_file_id(name: &str) -> Option<millrace_types::FileId> {
+    files::parse_name(name).map(|(id, _)| id)
+}
 
 /// Bytes at the end of the allocated log that only internal records may use.
 const INTERNAL_BYTES: u64 = 1 << 20;
@@ -231,6 +238,8 @@ pub struct Engine {
     reserve_gone: AtomicBool,
     /// Index entries that readers brought back since then.
     entries_loaded: AtomicUsize,
+    /// Skip files that were taken in, and are not durable in the log yet.
+    skips: Mutex<Vec<(String, Vec<millrace_log::skips::Skip>)>>,
     /// Corrupt files that are not sealed yet; see `all_opened`.
     holed: Mutex<Vec<sources::Source>>,
     stats: EngineStats,

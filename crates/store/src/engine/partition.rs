@@ -37,6 +37,13 @@ pub struct Quarantined {
     pub byte: u64,
 }
 
+impl Quarantined {
+    /// Whether all of `other`'s offsets are among its own.
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        self.first <= other.first && other.end <= self.end
+    }
+}
+
 /// A partition of the log. Shared by those who append, read and maintain.
 #[derive(Debug)]
 pub struct Partition {
@@ -52,6 +59,9 @@ pub(super) struct Core {
     watchers: Vec<Arc<Entry>>,
     pub(super) deleted: bool,
     pub(super) quarantined: Vec<Quarantined>,
+    /// Ranges that a person gave up, and whether the partition's end was lost
+    /// with them: readers pass them.
+    pub(super) given_up: Vec<(Quarantined, bool)>,
     /// The end of the log could not be proven at the start: appends are
     /// refused, since they might give an offset out a second time.
     pub(super) end_unproven: bool,
@@ -70,13 +80,18 @@ impl Core {
         }
     }
 
-    /// The first corrupt range at or behind `offset`.
-    pub(super) fn quarantined_from(&self, offset: Offset) -> Option<&Quarantined> {
-        self.quarantined.iter().filter(|range| range.end > offset).min_by_key(|range| range.first)
+    /// The first corrupt range at or behind `offset`, and whether it was given
+    /// up.
+    pub(super) fn lost_from(&self, offset: Offset) -> Option<(&Quarantined, bool)> {
+        let given_up = self.given_up.iter().map(|(range, _)| (range, true));
+        let all = given_up.chain(self.quarantined.iter().map(|range| (range, false)));
+        all.filter(|(range, _)| range.end > offset)
+            .min_by_key(|(range, given_up)| (range.first.max(offset), !given_up))
     }
 
     pub(super) fn add_quarantined(&mut self, range: Quarantined) {
-        if !self.quarantined.contains(&range) {
+        let given_up = self.given_up.iter().any(|(other, _)| other.covers(&range));
+        if !given_up && !self.quarantined.contains(&range) {
             self.quarantined.push(range);
         }
     }
@@ -100,6 +115,7 @@ impl Partition {
             watchers: Vec::new(),
             deleted: false,
             quarantined: Vec::new(),
+            given_up: Vec::new(),
             end_unproven: false,
         };
         Self { id, core: Mutex::new(core) }

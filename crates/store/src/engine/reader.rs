@@ -77,7 +77,7 @@ pub enum ReadError {
     /// The stored bytes at the offset fail their checksum.
     #[error(
         "log file {file} fails its checksum at byte {byte} (partition {partition}, offsets {first} \
-         to {last}); restore it from a backup, or set on_corruption = \"skip\" to go on behind it"
+         to {last}); restore it from a backup, or give the offsets up by `millrace repair`"
     )]
     Corrupt {
         /// The log file.
@@ -404,10 +404,14 @@ impl Engine {
         let mut at = wanted.from;
         let mut end = end;
         // One may lie behind another.
-        while let Some(range) = core.quarantined_from(at) {
+        while let Some((range, given_up)) = core.lost_from(at) {
             if range.first > at {
                 end = end.min(range.first);
                 break;
+            }
+            if given_up {
+                at = range.end;
+                continue;
             }
             match self.options.on_corruption {
                 OnCorruption::Stop => return Err(ReadError::corrupt(partition.id(), range)),

@@ -24,6 +24,7 @@ use std::{
 use millrace_log::{
     checkpoint::HiddenRecord,
     frame::{self, Extent, FileHeader, FileKind, Footer, TRAILER_LEN, Trailer},
+    skips::Skip,
 };
 use millrace_types::{
     FileId, Incarnation, Lsn, Offset, PartitionId, Timestamp, TopicId, TopicPartition, canary,
@@ -45,6 +46,7 @@ use super::{
     replay::replay,
     reserve, restore,
     scan::{self, ExtentBytes},
+    skip,
     sources::{Dead, Found, Source, clean_names, find_gaps, find_sources, next_file_id},
     writer::WriterState,
 };
@@ -185,7 +187,17 @@ impl Engine {
         engine.look_at_space();
         *engine.partitions.write() = partitions;
         engine.housekeeping.lock().checkpoints = base.checkpoints;
+        let lost = sources
+            .iter()
+            .rev()
+            .find_map(|source| source.holes.last().map(|hole| (source.file.id, hole.byte)));
+        let unproven = engine.unproven_now();
+        let skips = skip::read(&*engine.disk, &engine.log_id)?;
+        // Hidden partitions are read right after, and may need it.
+        engine.apply_skips(&skips);
+        *engine.skips.lock() = skips;
         let tombstones = engine.recover_hidden(hidden.unwrap_or_default())?;
+        engine.keep_unproven(unproven, lost);
         engine.check_files()?;
         sources.retain(|source| source.dead.is_some());
         *engine.holed.lock() = sources;
@@ -339,16 +351,41 @@ impl Engine {
         Ok(self.tombstones.lock().keys().copied().collect())
     }
 
+    /// Partitions whose end this start could not prove.
+    fn unproven_now(&self) -> Vec<Arc<Partition>> {
+        let mut all = self.partitions_by_id();
+        all.retain(|partition| partition.lock().end_unproven);
+        all
+    }
+
+    /// What was given up of an older loss proves nothing of the one that was
+    /// just found, at the place `lost`.
+    fn keep_unproven(&self, unproven: Vec<Arc<Partition>>, lost: Option<(FileId, u64)>) {
+        for partition in unproven {
+            let mut core = partition.lock();
+            let settled = core
+                .given_up
+                .iter()
+                .any(|(range, ends)| *ends && Some((range.file, range.byte)) == lost);
+            core.end_unproven |= !settled;
+        }
+    }
+
     /// Makes durable what corruption took, and only then gives the files that
     /// are corrupt the footers that they lack: nothing else would tell the
     /// next start.
     fn remember_corruption(&self) -> Result<(), OpenError> {
         let mut holed = std::mem::take(&mut *self.holed.lock());
-        if holed.is_empty() {
+        let skips = std::mem::take(&mut *self.skips.lock());
+        if holed.is_empty() && skips.is_empty() {
             return Ok(());
         }
+        // Those that never were written to have no end that could be lost,
+        // once it is given up.
+        self.apply_skips(&skips);
         let mut records = Vec::new();
         for partition in self.partitions_by_id() {
+            records.extend(partition.given_up());
             let core = partition.lock();
             let id = partition.id();
             records.extend(core.quarantined.iter().map(|r| MetaRecord::Quarantined(id, *r)));
@@ -365,6 +402,18 @@ impl Engine {
             let mut core = partition.lock();
             holed.iter().for_each(|source| core.index.seal(source.file.id));
         }
+        // What is read before the records that say so is needed until then.
+        let stays = |skip: &Skip| {
+            let id = skip.partition;
+            id.topic.is_hidden() && self.log_start(id).is_none_or(|start| start < skip.end)
+        };
+        let mut names = Vec::new();
+        for (name, entries) in skips {
+            if !entries.iter().any(stays) {
+                names.push(name);
+            }
+        }
+        self.forget_skips(&names)?;
         Ok(())
     }
 
@@ -542,6 +591,7 @@ fn build(
         changed: AtomicBool::new(true),
         reserve_gone: AtomicBool::new(false),
         entries_loaded: AtomicUsize::new(0),
+        skips: Mutex::default(),
         holed: Mutex::default(),
         stats: EngineStats::default(),
         pending_io: PendingIo::default(),

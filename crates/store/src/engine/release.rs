@@ -41,7 +41,10 @@ impl Engine {
     pub(super) fn pinned_files(&self) -> BTreeMap<FileId, TopicPartition> {
         let mut pinned = BTreeMap::new();
         for partition in self.partitions_by_id() {
-            for range in partition.quarantined() {
+            let core = partition.lock();
+            // What was given up cannot be copied either.
+            let given_up = core.given_up.iter().map(|(range, _)| range);
+            for range in core.quarantined.iter().chain(given_up) {
                 pinned.insert(range.file, partition.id());
             }
         }

@@ -11,6 +11,7 @@ mod measure;
 mod memory;
 mod rewriting;
 mod seals;
+mod skips;
 mod space;
 mod syncing;
 

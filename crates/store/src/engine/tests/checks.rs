@@ -26,7 +26,7 @@ impl World {
     }
 }
 
-fn check_disk(env: &TestEnv, disk: &MemDisk) -> (Vec<Finding>, Checked) {
+pub(super) fn check_disk(env: &TestEnv, disk: &MemDisk) -> (Vec<Finding>, Checked) {
     let topic = CatalogTopic {
         id: TOPIC,
         name: millrace_types::TopicName::new("orders").unwrap(),
@@ -42,8 +42,12 @@ fn check_disk(env: &TestEnv, disk: &MemDisk) -> (Vec<Finding>, Checked) {
         topics: BTreeMap::from([(TOPIC, topic)]),
         configs: BTreeMap::default(),
     };
-    let request =
-        CheckRequest { env: Arc::new(env.clone()), disk: Arc::new(disk.clone()), catalog };
+    let request = CheckRequest {
+        env: Arc::new(env.clone()),
+        disk: Arc::new(disk.clone()),
+        catalog,
+        only: None,
+    };
     let mut findings = Vec::new();
     let progress = CheckProgress::default();
     let checked = check(&request, &progress, &mut |finding| findings.push(finding)).unwrap();

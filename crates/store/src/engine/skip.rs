@@ -1,0 +1,108 @@
+//! Offsets that a person gave up: skip files at a start.
+//!
+//! A start takes what a skip file says into memory at once, makes it a durable
+//! record of the engine's own before it serves, and only then removes the file.
+//! What was taken in twice is so once. Invariants: readers pass what is given up
+//! and nothing else; a partition whose end nothing proves takes records again
+//! only behind every offset that it can have given out.
+
+use millrace_log::skips::{Skip, Skips};
+use millrace_types::Offset;
+
+use super::{Engine, OpenError, Partition, meta::MetaRecord, partition::Quarantined};
+use crate::disk::{Access, Disk, DiskError, DiskErrorKind, Mode};
+
+const NAME: &str = "skips-";
+
+/// The number that a skip file's name says.
+fn number(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix(NAME)?;
+    digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
+}
+
+/// The name of a skip file that is not there yet.
+pub(crate) fn new_name(disk: &dyn Disk) -> Result<String, DiskError> {
+    let last = disk.list()?.iter().filter_map(|name| number(name)).max();
+    Ok(format!("{NAME}{}", last.unwrap_or(0) + 1))
+}
+
+/// Skip files of a directory, by name.
+pub(super) fn read(
+    disk: &dyn Disk,
+    log_id: &[u8; 16],
+) -> Result<Vec<(String, Vec<Skip>)>, OpenError> {
+    let mut all = Vec::new();
+    for name in disk.list()?.into_iter().filter(|name| number(name).is_some()) {
+        let file = disk.open(&name, Access::Read, Mode::Buffered)?;
+        let mut bytes = vec![0; usize::try_from(file.length()?).unwrap_or(0)];
+        let read = file.read_at(0, &mut bytes)?;
+        bytes.truncate(read);
+        let refuse = |detail: String| OpenError::Format { name: name.clone(), detail };
+        let again = "remove it, and run `millrace repair` again";
+        let skips = Skips::decode(&bytes).map_err(|error| refuse(format!("{error}; {again}")))?;
+        if skips.log_id != *log_id {
+            return Err(refuse(format!("it belongs to another data directory; {again}")));
+        }
+        all.push((name, skips.entries));
+    }
+    Ok(all)
+}
+
+impl Engine {
+    /// Takes in what skip files say, in memory.
+    pub(super) fn apply_skips(&self, skips: &[(String, Vec<Skip>)]) {
+        for skip in skips.iter().flat_map(|(_, entries)| entries) {
+            let range =
+                Quarantined { first: skip.first, end: skip.end, file: skip.file, byte: skip.byte };
+            self.open_partition(skip.partition).give_up(range, skip.ends);
+        }
+    }
+
+    /// Removes skip files: the log has what they said.
+    pub(super) fn forget_skips(&self, names: &[String]) -> Result<(), DiskError> {
+        for name in names {
+            match self.disk.unlink(name) {
+                Err(error) if error.kind != DiskErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        if names.is_empty() { Ok(()) } else { self.disk.sync_directory() }
+    }
+}
+
+impl Partition {
+    /// Lets readers pass `range`. Where the end of the partition was lost with it
+    /// (`ends`), the partition goes on behind it, and takes records again.
+    pub(super) fn give_up(&self, range: Quarantined, ends: bool) {
+        let mut core = self.lock();
+        if ends {
+            core.state.go_on_at(range.end);
+            core.end_unproven = false;
+        }
+        if range.end <= core.state.log_start() || core.given_up.contains(&(range, ends)) {
+            return;
+        }
+        core.quarantined.retain(|lost| !range.covers(lost));
+        core.given_up.push((range, ends));
+    }
+
+    /// The records that make durable what was given up.
+    pub(super) fn given_up(&self) -> Vec<MetaRecord> {
+        let core = self.lock();
+        let given_up = core.given_up.iter();
+        given_up.map(|(range, ends)| MetaRecord::GivenUp(self.id(), *range, *ends)).collect()
+    }
+}
+
+/// An offset that no record of the partition can have had, whose last known end
+/// is `end`: `lost` bytes of the log are not known, and each batch in them,
+/// whose header alone takes 61 bytes, may have had as many records as a batch
+/// can count.
+pub(crate) fn beyond(end: Offset, lost: u64) -> Option<Offset> {
+    let batches = i64::try_from(lost / 61 + 1).ok()?;
+    let records = batches.checked_mul(1 << 31)?;
+    // Round, so that a person sees that it was made.
+    let unit = 1_000_000_000_000i64;
+    let at = end.get().checked_add(records)?.checked_add(unit)?;
+    Some(Offset(at - at % unit))
+}

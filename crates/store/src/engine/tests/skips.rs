@@ -1,0 +1,216 @@
+//! Offsets that were given up: readers pass them, partitions go on.
+
+use std::io::IoSlice;
+
+use millrace_log::frame::FrameHeader;
+
+use super::{checks::check_disk, *};
+use crate::{
+    BLOCK,
+    check::FindingKind,
+    disk::{Access, Mode},
+    repair::{give_up, skips_of},
+};
+
+impl World {
+    /// Gives up what a check finds, as `millrace repair` does; how many
+    /// partitions that concerns.
+    fn repair(&self, kind: FindingKind) -> usize {
+        let (findings, _) = check_disk(&self.env, &self.disk);
+        let finding = findings.iter().find(|finding| finding.kind == kind);
+        let finding = finding.unwrap_or_else(|| panic!("{findings:?}"));
+        let given = skips_of(finding).unwrap();
+        give_up(&self.disk, [5; 16], &given).unwrap();
+        given.len()
+    }
+
+    /// The process ends, and starts as a broker does.
+    fn restart(&mut self) {
+        self.crash(POWER_CUT);
+        for number in 0..3 {
+            self.partition(number);
+        }
+        self.engine.all_opened().unwrap();
+    }
+}
+
+/// Destroys both tables of the frame with this text, of a log that is off.
+fn destroy(world: &mut World, text: &str) {
+    world.engine.idle_step(&mut world.writer);
+    let name = world.engine.gather.lock().gather.file().name.clone();
+    world.disk = world.disk.crash(POWER_CUT);
+    let file = world.disk.open(&name, Access::ReadWrite, Mode::Buffered).unwrap();
+    let mut bytes = vec![0; usize::try_from(file.length().unwrap()).unwrap()];
+    file.read_at(0, &mut bytes).unwrap();
+    let at = bytes.windows(text.len()).position(|part| part == text.as_bytes()).unwrap();
+    let headers = (BLOCK..at).step_by(BLOCK).rev();
+    let frame = headers.filter_map(|at| FrameHeader::peek(&bytes[at..]).ok()).next().unwrap();
+    for at in [frame.position, frame.end() - BLOCK as u64] {
+        file.write_at(at, &[IoSlice::new(&[0xee; BLOCK])]).unwrap();
+    }
+    file.sync().unwrap();
+    world.disk.sync_directory().unwrap();
+}
+
+#[test]
+fn readers_pass_a_batch_that_was_given_up_and_no_other() {
+    let mut world = World::small_files();
+    let texts: Vec<String> = (0..60).map(|n| format!("{n}-{}", "x".repeat(1500))).collect();
+    for text in &texts {
+        world.put(0, &[text]);
+    }
+    // So that a checkpoint lists where they are.
+    world.maintain();
+    let other = world.rot(0, 30);
+    world.rot(0, 20);
+    world.disk = world.disk.crash(POWER_CUT);
+    assert_eq!(world.repair(FindingKind::Batch), 1);
+    world.lock = Arc::new(world.disk.lock().unwrap());
+    world.reopen(Synced::new()).unwrap();
+    world.engine.all_opened().unwrap();
+    for _ in 0..3 {
+        let read = world.read(0, 19).unwrap();
+        assert_eq!(read, texts[19..20], "up to what was lost");
+        let read = world.read(0, 20);
+        assert!(read.unwrap()[0].starts_with("21-"), "and on behind it");
+        assert!(matches!(world.read(0, 30), Err(ReadError::Corrupt { first: Offset(30), .. })));
+        assert!(world.names("skips-").is_empty(), "the log has it");
+        world.maintain();
+        world.restart();
+    }
+    assert!(world.engine.pinned_files().contains_key(&other.file));
+    // What is deleted is not remembered.
+    world.move_log_start(0, 40).unwrap();
+    assert!(world.partition(0).lock().given_up.is_empty());
+}
+
+#[test]
+fn a_partition_whose_end_was_lost_goes_on_behind_all_that_it_can_have_had() {
+    let mut world = World::new();
+    world.put(0, &["a0"]);
+    world.put(1, &["lost"]);
+    world.put(0, &["a1"]);
+    destroy(&mut world, "lost");
+    let lock = world.disk.clone();
+    // All three may have had records there but 0, which goes on behind it.
+    assert_eq!(world.repair(FindingKind::Frames), 2);
+    world.lock = Arc::new(lock.lock().unwrap());
+    world.reopen(Synced::new()).unwrap();
+    for number in 0..3 {
+        world.partition(number);
+    }
+    world.engine.all_opened().unwrap();
+    let end = world.high_watermark(1);
+    assert!(end >= 1_000_000_000_000 && end % 1_000_000_000_000 == 0, "{end}");
+    world.put(1, &["b0", "b1"]);
+    world.put(2, &["c0"]);
+    world.put(0, &["a2"]);
+    for _ in 0..3 {
+        assert_eq!(world.read_to_end(0, 0).unwrap(), ["a0", "a1", "a2"]);
+        assert_eq!(world.read(1, 0).unwrap(), ["b0", "b1"], "readers pass what was lost");
+        assert_eq!(world.read(1, end).unwrap(), ["b0", "b1"]);
+        assert_eq!(world.high_watermark(1), end + 2);
+        assert_eq!(world.read(2, 0).unwrap(), ["c0"]);
+        world.maintain();
+        world.restart();
+    }
+    world.put(1, &["b2"]);
+    assert_eq!(world.high_watermark(1), end + 3);
+}
+
+#[test]
+fn without_repair_a_lost_end_takes_nothing_and_a_crash_in_between_changes_nothing() {
+    let mut nth = 1;
+    loop {
+        let mut world = World::new();
+        world.put(1, &["lost"]);
+        world.put(0, &["a"]);
+        destroy(&mut world, "lost");
+        world.repair(FindingKind::Frames);
+        world.lock = Arc::new(world.disk.lock().unwrap());
+        world.disk.stop_at_nth(nth);
+        let started = world.reopen(Synced::new()).and_then(|()| {
+            world.partition(1);
+            world.engine.all_opened()
+        });
+        world.disk = world.disk.crash(POWER_CUT);
+        world.lock = Arc::new(world.disk.lock().unwrap());
+        world.reopen(Synced::new()).unwrap();
+        world.partition(1);
+        world.engine.all_opened().unwrap();
+        let end = world.high_watermark(1);
+        world.put(1, &["b"]);
+        assert_eq!(world.read(1, 0).unwrap(), ["b"], "operation {nth}");
+        world.restart();
+        assert_eq!(world.high_watermark(1), end + 1, "operation {nth}");
+        assert_eq!(world.read(0, 0).unwrap(), ["a"]);
+        if started.is_ok() {
+            break;
+        }
+        nth += 1;
+    }
+    assert!(nth > 5);
+
+    let mut world = World::new();
+    world.put(1, &["lost"]);
+    world.put(0, &["a"]);
+    destroy(&mut world, "lost");
+    world.lock = Arc::new(world.disk.lock().unwrap());
+    world.reopen(Synced::new()).unwrap();
+    world.partition(1);
+    world.engine.all_opened().unwrap();
+    let refused = world.append(1, &text_batch("b")).unwrap_err();
+    assert!(matches!(refused, AppendError::EndUnproven(_)), "{refused}");
+    // Repaired later, when starts have noted the loss already.
+    world.restart();
+    world.disk = world.disk.crash(POWER_CUT);
+    world.repair(FindingKind::Frames);
+    world.lock = Arc::new(world.disk.lock().unwrap());
+    world.reopen(Synced::new()).unwrap();
+    world.partition(1);
+    world.engine.all_opened().unwrap();
+    world.put(1, &["b"]);
+    assert_eq!(world.read(1, 0).unwrap(), ["b"]);
+}
+
+#[test]
+fn the_state_of_the_server_can_be_given_up_too() {
+    let mut world = World::new();
+    world.link(0).unwrap();
+    world.link(1).unwrap();
+    world.engine.idle_step(&mut world.writer);
+    let partition = world.engine.hidden_partition(TopicId::GROUPS);
+    let at = {
+        let core = partition.lock();
+        match core.index.lookup(Offset(0)) {
+            Lookup::Found(mut run) => run.next().unwrap(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let name = world.engine.files.get(at.file).unwrap().name.clone();
+    world.disk = world.disk.crash(POWER_CUT);
+    world.disk.rot(&name, u64::from(at.entry.position + at.entry.len) - 1, 2);
+    world.lock = Arc::new(world.disk.lock().unwrap());
+    assert!(world.reopen(Synced::new()).is_err());
+    drop(std::mem::replace(&mut world.lock, Arc::new(crate::disk::DiskLock::new(()))));
+    world.disk = world.disk.crash(POWER_CUT);
+    assert_eq!(world.repair(FindingKind::Batch), 1);
+    for _ in 0..3 {
+        world.restart();
+        assert_eq!(world.names("skips-").len(), 1, "it is read before what the log says");
+    }
+}
+
+#[test]
+fn a_damaged_skip_file_is_refused() {
+    let mut world = World::small_files();
+    world.put(0, &["a"]);
+    world.rot(0, 0);
+    world.engine.idle_step(&mut world.writer);
+    world.disk = world.disk.crash(POWER_CUT);
+    world.repair(FindingKind::Batch);
+    world.disk.rot("skips-1", 60, 1);
+    world.lock = Arc::new(world.disk.lock().unwrap());
+    let refused = world.reopen(Synced::new()).unwrap_err().to_string();
+    assert!(refused.contains("skips-1") && refused.contains("millrace repair"), "{refused}");
+}
