@@ -12,6 +12,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from confluent_kafka import Consumer, Producer, TopicPartition
+from harness.streams import checked
 
 pytestmark = pytest.mark.millrace
 
@@ -27,7 +28,7 @@ def client(server, region="eu-west-1", config=None, **more):
         "config": config.merge(Config(parameter_validation=False)) if config else plain,
         **more,
     }
-    return boto3.client("kinesis", **with_defaults)
+    return checked(boto3.client("kinesis", **with_defaults))
 
 
 @pytest.fixture
@@ -253,6 +254,17 @@ def test_errors_are_awss(kinesis, name):
         "Millrace does not serve StartStreamEncryption yet."
     )
     assert read(kinesis, name) == []
+
+
+def test_what_has_no_engine_yet_is_empty_or_refused(kinesis, name):
+    create(kinesis, name)
+    assert kinesis.list_channels()["ChannelSummaries"] == []
+    assert kinesis.list_queues()["QueueSummaries"] == []
+    queue = "arn:aws:kinesis:eu-west-1:123456789012:queue/q"
+    assert error(kinesis.describe_queue, QueueARN=queue) == (
+        "InvalidArgumentException",
+        "Millrace does not serve DescribeQueue yet.",
+    )
 
 
 def test_a_full_put_is_read_whole(kinesis, name):

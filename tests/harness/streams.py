@@ -1,12 +1,17 @@
 """Streams through boto3: clients that never try again by themselves, sequence numbers taken apart, shards read to their ends."""
 
+import base64
+import json
+import re
+
 import boto3
 from botocore.config import Config
+from botocore.model import ListShape, MapShape, OperationModel, Shape, StructureShape
 
 
 def client(server, region="eu-west-1", **config):
     """A client that tries once: what became of a call is for its caller to judge."""
-    return boto3.client(
+    made = boto3.client(
         "kinesis",
         endpoint_url=f"http://{server.http}",
         region_name=region,
@@ -14,6 +19,45 @@ def client(server, region="eu-west-1", **config):
         aws_secret_access_key="secret",
         config=Config(retries={"total_max_attempts": 1}, parameter_validation=False, read_timeout=30, connect_timeout=5, **config),
     )
+    return checked(made)
+
+
+def checked(client):
+    """The same client: what it is answered has to be what botocore's model says, member for member."""
+    client.meta.events.register("before-parse.kinesis.*", check_answer)
+    return client
+
+
+def check_answer(operation_model: OperationModel, response_dict: dict, **_):
+    if response_dict["status_code"] == 200 and operation_model.output_shape and not operation_model.has_event_stream_output:
+        check_shape(operation_model.output_shape, json.loads(response_dict["body"]), operation_model.name)
+
+
+def check_shape(shape: Shape, value, at: str):
+    """Fails on members that the model doesn't have or that are missing, on types, and on what a constraint refuses."""
+    types = {"structure": dict, "map": dict, "list": list, "string": str, "blob": str, "boolean": bool, "timestamp": (int, float)}
+    kind = types.get(shape.type_name, int)
+    assert isinstance(value, kind) and isinstance(value, bool) == (kind is bool), (at, shape.type_name, value)
+    match shape:
+        case StructureShape():
+            assert value.keys() <= shape.members.keys(), (at, value.keys() - shape.members.keys())
+            assert value.keys() >= set(shape.required_members), (at, set(shape.required_members) - value.keys())
+            for name, member in value.items():
+                check_shape(shape.members[name], member, f"{at}.{name}")
+        case ListShape():
+            for n, item in enumerate(value):
+                check_shape(shape.member, item, f"{at}[{n}]")
+        case MapShape():
+            for key, item in value.items():
+                check_shape(shape.value, item, f"{at}[{key}]")
+        case _ if shape.type_name == "string":
+            pattern = shape.metadata.get("pattern")
+            assert not pattern or re.fullmatch(pattern, value), (at, pattern, value)
+            assert len(value) >= shape.metadata.get("min", 0), (at, value)
+            assert len(value) <= shape.metadata.get("max", len(value)), (at, value)
+            assert not shape.metadata.get("enum") or value in shape.metadata["enum"], (at, value)
+        case _ if shape.type_name == "blob":
+            base64.b64decode(value, validate=True)
 
 
 def shard_id(number: int) -> str:
