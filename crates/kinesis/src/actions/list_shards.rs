@@ -81,6 +81,9 @@ fn listed(filter: Filter, id: PartitionId, created: Timestamp, ended: Option<Tim
 }
 
 fn begin(call: &Call<'_>, input: Input<'_>) -> Result<Rest, Error> {
+    if ["StreamName", "StreamARN", "StreamId"].iter().all(|name| input.member(name).is_none()) {
+        return Err(Error::invalid("Either NextToken or StreamName should be provided."));
+    }
     let stream = call.stream(input)?;
     check_created(input, &stream)?;
     let shard = |name: &str| {

@@ -10,8 +10,8 @@ use crate::stream::Stream;
 use crate::token::PageToken;
 use crate::value::{Members, Value};
 
-/// Streams of one page where nothing else is asked for.
-const LIMIT_DEFAULT: usize = 100;
+/// Streams of one page, at most; who asks for more gets as many.
+const LIMIT_MAX: usize = 100;
 
 pub(super) fn run(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Error> {
     let after = match (input.text("NextToken"), input.text("ExclusiveStartStreamName")) {
@@ -23,7 +23,7 @@ pub(super) fn run(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Error> {
         (Some(token), None) => call.open_page(Pages::Streams, token)?.after,
         (None, after) => after.unwrap_or_default().to_owned(),
     };
-    let limit = input.count("Limit").unwrap_or(LIMIT_DEFAULT);
+    let limit = input.count("Limit").unwrap_or(LIMIT_MAX).min(LIMIT_MAX);
     let mut behind = call
         .broker
         .topics()

@@ -36,6 +36,30 @@ async fn a_topic_is_a_stream_unless_its_name_is_too_long() {
 }
 
 #[tokio::test]
+async fn a_page_of_streams_has_a_hundred_at_most() {
+    let server = Server::start().await;
+    for n in 0..101 {
+        let new = json!({"StreamName": format!("s{n:03}"), "ShardCount": 1});
+        server.ok("CreateStream", new).await;
+    }
+    let names = |page: &Json| page["StreamNames"].as_array().unwrap().len();
+    for asked in [Json::Null, json!(100), json!(101), json!(10_000)] {
+        let page = server.ok("ListStreams", json!({"Limit": asked})).await;
+        assert_eq!((names(&page), &page["HasMoreStreams"]), (100, &json!(true)), "{asked}");
+        let token = page["NextToken"].clone();
+        let page = server.ok("ListStreams", json!({"NextToken": token})).await;
+        assert_eq!(page["StreamNames"], json!(["s100"]));
+        assert_eq!(page["HasMoreStreams"], json!(false));
+        let both = json!({"NextToken": token, "ExclusiveStartStreamName": "s050"});
+        assert_eq!(server.refused("ListStreams", both).await.0, "InvalidArgumentException");
+        let other = json!({"NextToken": token});
+        assert_eq!(server.refused("ListShards", other).await.0, "InvalidArgumentException");
+    }
+    let (_, message) = server.refused("ListShards", json!({})).await;
+    assert_eq!(message, "Either NextToken or StreamName should be provided.");
+}
+
+#[tokio::test]
 async fn a_put_is_read_back_with_its_number() {
     let server = Server::start().await;
     server.ok("CreateStream", json!({"StreamName": "s", "ShardCount": 1})).await;
