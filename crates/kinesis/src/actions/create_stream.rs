@@ -17,9 +17,12 @@ const ON_DEMAND_SHARDS: u32 = 4;
 
 pub(super) async fn run(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Error> {
     let name = input.required("StreamName");
+    let count = input.int("ShardCount");
     let mode = input.member("StreamModeDetails").and_then(|mode| mode.text("StreamMode"));
-    let mode = mode.map(Mode::parse).unwrap_or_default();
-    let shards = match (input.int("ShardCount"), mode) {
+    // Who says neither mode nor number of shards leaves both to the service.
+    let unsaid = if count.is_some() { Mode::Provisioned } else { Mode::OnDemand };
+    let mode = mode.map_or(unsaid, Mode::parse);
+    let shards = match (count, mode) {
         (Some(count), _) => u32::try_from(count).unwrap_or(u32::MAX),
         (None, Mode::OnDemand) => ON_DEMAND_SHARDS,
         (None, Mode::Provisioned) => {

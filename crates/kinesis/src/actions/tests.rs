@@ -36,6 +36,21 @@ async fn a_topic_is_a_stream_unless_its_name_is_too_long() {
 }
 
 #[tokio::test]
+async fn a_stream_of_a_name_alone_is_left_to_the_service() {
+    let server = Server::start().await;
+    server.ok("CreateStream", json!({"StreamName": "s"})).await;
+    let described = server.ok("DescribeStream", json!({"StreamName": "s"})).await;
+    let described = &described["StreamDescription"];
+    assert_eq!(described["StreamModeDetails"], json!({"StreamMode": "ON_DEMAND"}));
+    assert_eq!(described["Shards"].as_array().unwrap().len(), 4);
+    let provisioned =
+        json!({"StreamName": "t", "StreamModeDetails": {"StreamMode": "PROVISIONED"}});
+    let (code, message) = server.refused("CreateStream", provisioned).await;
+    assert_eq!(code, "ValidationException");
+    assert!(message.contains("'shardCount'"), "{message}");
+}
+
+#[tokio::test]
 async fn a_page_of_streams_has_a_hundred_at_most() {
     let server = Server::start().await;
     for n in 0..101 {
