@@ -67,6 +67,9 @@ pub(crate) struct StreamState {
     pub(crate) policy: Option<String>,
     /// Registered consumers, by name.
     pub(crate) consumers: BTreeMap<String, Consumer>,
+    /// When the latest was registered of those that are gone, in seconds since
+    /// 1970.
+    pub(crate) consumer_gone_secs: Option<i64>,
     pub(crate) warm_throughput_mibps: Option<u32>,
     pub(crate) max_record_kib: Option<u32>,
     /// [`DISTRIBUTION_AUTO`] or `USER_PARTITION_KEY`, where it was said.

@@ -24,8 +24,10 @@ pub(super) async fn register(call: &Call<'_>, input: Input<'_>) -> Result<Answer
     let mut consumer = Consumer { created_ms: call.now().get(), ..Consumer::default() };
     tags::add(&mut consumer.tags, &tags::given(input)?)?;
     let (on, account) = (stream.name().to_owned(), call.settings.account_id.clone());
-    let shown = describe(call, &stream, &name, &consumer);
     let registered = call.change(&stream.topic, move |state| {
+        // An ARN has the second of a registration, and is never given twice.
+        let free_ms = state.consumer_gone_secs.map_or(0, |secs| (secs + 1) * 1000);
+        consumer.created_ms = consumer.created_ms.max(free_ms);
         if state.consumers.contains_key(&name) {
             return Err(Error::new(
                 Code::ResourceInUse,
@@ -43,10 +45,11 @@ pub(super) async fn register(call: &Call<'_>, input: Input<'_>) -> Result<Answer
                 ),
             ));
         }
-        state.consumers.insert(name, consumer);
-        Ok(())
+        state.consumers.insert(name.clone(), consumer.clone());
+        Ok((name, consumer))
     });
-    registered.await?;
+    let (name, consumer) = registered.await?;
+    let shown = describe(call, &stream, &name, &consumer);
     Ok(Members::new().with("Consumer", shown.done()).into())
 }
 
@@ -60,6 +63,7 @@ pub(super) async fn deregister(call: &Call<'_>, input: Input<'_>) -> Result<Answ
             return Err(gone);
         }
         state.consumers.remove(&name);
+        state.consumer_gone_secs = state.consumer_gone_secs.max(Some(secs(&consumer)));
         Ok(())
     });
     removed.await?;

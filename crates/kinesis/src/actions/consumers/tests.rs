@@ -44,6 +44,18 @@ async fn a_consumer_is_described_until_it_is_deregistered() {
 }
 
 #[tokio::test]
+async fn a_consumer_that_comes_again_within_a_second_has_another_arn() {
+    let server = server().await;
+    let mut arns = std::collections::BTreeSet::new();
+    for _ in 0..3 {
+        let arn = register(&server, "c").await["ConsumerARN"].clone();
+        server.ok("DescribeStreamConsumer", json!({"ConsumerARN": arn})).await;
+        server.ok("DeregisterStreamConsumer", json!({"ConsumerARN": arn})).await;
+        assert!(arns.insert(arn.as_str().unwrap().to_owned()), "{arn}");
+    }
+}
+
+#[tokio::test]
 async fn names_that_do_not_agree_are_refused() {
     let server = server().await;
     let arn = register(&server, "c").await["ConsumerARN"].clone();
