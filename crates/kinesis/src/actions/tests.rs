@@ -88,6 +88,27 @@ async fn a_put_is_read_back_with_its_number() {
 }
 
 #[tokio::test]
+async fn a_reader_is_behind_by_the_age_of_its_next_record() {
+    let server = Server::start().await;
+    server.ok("CreateStream", json!({"StreamName": "s", "ShardCount": 1})).await;
+    let now = || server.broker.env().wall().get();
+    put(&server, "s", b"first").await;
+    let before = now();
+    put(&server, "s", b"second").await;
+    let at = iterator(&server, "s", "TRIM_HORIZON").await;
+    let mut page = Json::Null;
+    // The clock goes on: sooner or later it is a millisecond.
+    while page["MillisBehindLatest"].as_i64().unwrap_or(0) == 0 {
+        page = server.ok("GetRecords", json!({"ShardIterator": at, "Limit": 1})).await;
+        assert!(page["MillisBehindLatest"].as_i64().unwrap() <= now() - before, "{page}");
+    }
+    let at = &page["NextShardIterator"];
+    let rest = server.ok("GetRecords", json!({"ShardIterator": at})).await;
+    assert_eq!(rest["Records"][0]["Data"], "c2Vjb25k");
+    assert_eq!(rest["MillisBehindLatest"], json!(0), "{rest}");
+}
+
+#[tokio::test]
 async fn an_iterator_belongs_to_one_topic_for_ever() {
     let server = Server::start().await;
     server.ok("CreateStream", json!({"StreamName": "s", "ShardCount": 1})).await;

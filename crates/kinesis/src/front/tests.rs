@@ -3,8 +3,12 @@ use http::Request;
 use http_body_util::Full;
 use serde_json::json;
 
+use millrace_types::{Offset, PartitionId};
+
 use super::*;
+use crate::call::Pages;
 use crate::testing::Server;
+use crate::token::{LIFETIME_MS, PageToken, ShardIterator};
 use crate::value::Members;
 
 fn request(headers: &[(&str, &str)], body: &[u8]) -> Request<Full<Bytes>> {
@@ -92,5 +96,39 @@ async fn requests_are_counted_by_operation_and_error() {
         r#"millrace_memory_pool_used_bytes{pool="kinesis_requests"} 0"#,
     ] {
         assert!(text.contains(line), "{line}\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn tokens_say_when_they_are_too_old() {
+    let server = Server::start().await;
+    server.ok("CreateStream", json!({"StreamName": "s", "ShardCount": 2})).await;
+    let (topic, now) = (server.broker.topic("s").unwrap().id, server.broker.env().wall());
+    let old = now.plus_ms(-LIFETIME_MS - 1);
+    let tokens = &server.front.tokens;
+
+    let at = ShardIterator { topic, shard: PartitionId(0), next: Offset(0) };
+    server.ok("GetRecords", json!({"ShardIterator": tokens.iterator(&at, now)})).await;
+    let expired = json!({"ShardIterator": tokens.iterator(&at, old)});
+    let (code, message) = server.refused("GetRecords", expired).await;
+    assert_eq!(code, "ExpiredIteratorException");
+    assert!(message.contains("the tolerated delay of 300000 milliseconds"), "{message}");
+
+    let page = |of: Pages, after: &str, at| {
+        json!(tokens.page(of as u8, &PageToken { topic, after: after.to_owned() }, at))
+    };
+    let rest = json!({"NextToken": page(Pages::Shards, "0 all", now)});
+    let rest = server.ok("ListShards", rest).await;
+    assert_eq!(rest["Shards"][0]["ShardId"], "shardId-000000000001");
+    let arn = "arn:aws:kinesis:us-east-1:123456789012:stream/s";
+    for (operation, input) in [
+        ("ListShards", json!({"NextToken": page(Pages::Shards, "0 all", old)})),
+        ("ListStreams", json!({"NextToken": page(Pages::Streams, "a", old)})),
+        (
+            "ListStreamConsumers",
+            json!({"NextToken": page(Pages::Consumers, "a", old), "StreamARN": arn}),
+        ),
+    ] {
+        assert_eq!(server.refused(operation, input).await.0, "ExpiredNextTokenException");
     }
 }
