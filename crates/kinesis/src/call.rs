@@ -14,7 +14,7 @@ use crate::http::Memory;
 use crate::input::{Input, StreamNames};
 use crate::limits::{Limits, ShardName};
 use crate::model::Encoding;
-use crate::stream::{KEEPER, Stream, StreamState, id_of};
+use crate::stream::{KEEPER, KafkasAlone, Stream, StreamState, id_of};
 use crate::subscriptions::Subscriptions;
 use crate::token::{BadToken, LIFETIME_MS, PageToken, TokenKey};
 
@@ -27,6 +27,7 @@ pub(crate) struct Call<'f> {
     /// Memory for events, which clients may leave unread for long.
     pub(crate) events: &'f Memory,
     pub(crate) subscriptions: &'f Subscriptions,
+    pub(crate) kafkas_alone: &'f KafkasAlone,
     pub(crate) limits: &'f Limits,
     /// That of the request, and of its answer.
     pub(crate) encoding: Encoding,

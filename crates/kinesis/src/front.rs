@@ -30,7 +30,7 @@ use crate::keys::hex;
 use crate::limits::Limits;
 use crate::model::{Encoding, Model, ShapeId, conform, validate};
 use crate::puts;
-use crate::stream::KEEPER;
+use crate::stream::{KEEPER, KafkasAlone};
 use crate::subscriptions::Subscriptions;
 use crate::token::TokenKey;
 use crate::value::{Encoded, Value, cbor, json};
@@ -91,6 +91,7 @@ pub struct Front {
     answers: Memory,
     events: Memory,
     subscriptions: Subscriptions,
+    kafkas_alone: KafkasAlone,
     limits: Limits,
     ids: RequestIds,
     metrics: Arc<Metrics>,
@@ -117,6 +118,8 @@ impl Front {
         };
         let key = broker.change_kept(KEEPER, keep).await?;
         let metrics = Arc::clone(broker.metrics());
+        let kafkas_alone = KafkasAlone::default();
+        kafkas_alone.leave_out(broker.topics()).for_each(drop);
         Ok(Arc::new(Self {
             model: Model::load()?,
             tokens: TokenKey::new(key.as_bytes()),
@@ -124,6 +127,7 @@ impl Front {
             answers: Memory::new(settings.memory_bytes, "kinesis_answers", &metrics),
             events: Memory::new(settings.memory_bytes / 2, "kinesis_events", &metrics),
             subscriptions: Subscriptions::default(),
+            kafkas_alone,
             limits: Limits::new(settings.enforce_limits),
             ids: RequestIds::new(|| broker.env().random_u64()),
             metrics,
@@ -168,6 +172,7 @@ impl Front {
                     answers: &self.answers,
                     events: &self.events,
                     subscriptions: &self.subscriptions,
+                    kafkas_alone: &self.kafkas_alone,
                     limits: &self.limits,
                     encoding,
                     broker,

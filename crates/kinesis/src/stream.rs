@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use millrace_broker::{Attribute, Topic};
+use millrace_types::TopicId;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 /// The attribute's name, and that of what is kept for the whole server.
@@ -114,6 +116,38 @@ impl StreamState {
     }
 }
 
+/// Topics that are no streams, and were told of in the log: each once.
+#[derive(Debug, Default)]
+pub(crate) struct KafkasAlone(Mutex<BTreeSet<TopicId>>);
+
+/// So many are remembered; who has more is told of some again.
+const TOLD_MAX: usize = 1000;
+
+impl KafkasAlone {
+    /// The streams among `topics`.
+    pub(crate) fn leave_out(
+        &self,
+        topics: Vec<Arc<Topic>>,
+    ) -> impl Iterator<Item = Stream> + use<'_> {
+        topics.into_iter().filter_map(|topic| {
+            let (id, name) = (topic.id, topic.name().clone());
+            let stream = Stream::of(topic);
+            if stream.is_none() && self.is_new(id) {
+                tracing::warn!(topic = %name, "a topic is no stream: its name is longer than {NAME_MAX}");
+            }
+            stream
+        })
+    }
+
+    fn is_new(&self, id: TopicId) -> bool {
+        let mut told = self.0.lock();
+        if told.len() >= TOLD_MAX {
+            told.clear();
+        }
+        told.insert(id)
+    }
+}
+
 /// A stream: its topic, and what is kept of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Stream {
@@ -154,7 +188,7 @@ pub(crate) fn retention_ms(hours: u64) -> String {
 
 /// The form in which AWS shows ids of streams: 20 letters or digits, a hyphen
 /// and 3. It holds all but 9 bits of a topic's random id.
-pub(crate) fn id_of(topic: millrace_types::TopicId) -> String {
+pub(crate) fn id_of(topic: TopicId) -> String {
     const ALPHABET: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
     let mut bits = u128::from_be_bytes(topic.0);
     let mut text = String::with_capacity(24);
@@ -183,8 +217,17 @@ mod tests {
     }
 
     #[test]
+    fn a_topic_that_is_no_stream_is_told_of_once() {
+        let alone = KafkasAlone::default();
+        for n in 0..3 {
+            assert!(alone.is_new(TopicId([n; 16])));
+            assert!(!alone.is_new(TopicId([n; 16])));
+        }
+    }
+
+    #[test]
     fn ids_have_the_form_of_the_model() {
-        let id = id_of(millrace_types::TopicId([0xab; 16]));
+        let id = id_of(TopicId([0xab; 16]));
         let pattern = regex_lite::Regex::new("^[a-z0-9]{20}-[a-z0-9]{3}$").unwrap();
         assert!(pattern.is_match(&id), "{id}");
     }

@@ -25,10 +25,8 @@ pub(super) fn run(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Error> {
     };
     let limit = input.count("Limit").unwrap_or(LIMIT_MAX).min(LIMIT_MAX);
     let mut behind = call
-        .broker
-        .topics()
-        .into_iter()
-        .filter_map(Stream::of)
+        .kafkas_alone
+        .leave_out(call.broker.topics())
         .filter(|stream| after.is_empty() || stream.name() > after.as_str());
     let page: Vec<Stream> = behind.by_ref().take(limit).collect();
     let more = behind.next().is_some();
