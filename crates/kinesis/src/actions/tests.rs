@@ -233,4 +233,5 @@ async fn who_waits_hears_of_the_end_of_the_stream() {
     assert!(begun.elapsed() < LONG);
 }
 
+mod edges;
 mod metadata;
