@@ -21,6 +21,8 @@ use crate::endpoints;
 use crate::http::backup::{Asked, Figures, Line, PATH};
 use crate::token::{self, Token};
 
+/// Copy the data directory while its server runs
+///
 /// The server seals its present log file and goes on in the next; sealed files are linked into DEST,
 /// or copied where it lies on another file system. Exits with 0 once the backup is whole, 1 where it
 /// was not made, 2 where it can't be asked for so.

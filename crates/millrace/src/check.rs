@@ -24,6 +24,8 @@ use crate::env::TokioEnv;
 /// Between two looks at how far it is.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
+/// Verify the data directory of a stopped server
+///
 /// Every checksum is verified: both tables of each frame, each batch, footers, checkpoints, the
 /// catalog; and a start is tried in memory. Nothing is written. What a power cut has torn, which a
 /// start drops, is no finding.

@@ -43,11 +43,8 @@ pub(crate) enum Command {
     /// The settings that the server would have
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Copy the data directory while its server runs
     Backup(BackupArgs),
-    /// Verify the data directory of a stopped server
     Check(CheckArgs),
-    /// Give up offsets that corruption took
     Repair(RepairArgs),
     /// Histories of what clients did and saw
     #[command(subcommand)]

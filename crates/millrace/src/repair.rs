@@ -14,6 +14,8 @@ use millrace_store::repair::{Given, give_up, skips_of};
 
 use crate::check::{Held, advice, lost_offsets};
 
+/// Give up offsets that corruption took
+///
 /// FILE and BYTE are what `millrace check` says. The offsets that were lost there are printed, and
 /// given up once that is confirmed: a small file is written (skips-1), no log file is changed. The
 /// next start honours it: readers go on behind these offsets, and a partition that takes no records

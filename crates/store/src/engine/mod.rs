@@ -29,6 +29,7 @@ mod files;
 #[doc(hidden)]
 pub mod fuzzing;
 mod gather;
+mod losses;
 mod maintain;
 mod meta;
 mod pace;

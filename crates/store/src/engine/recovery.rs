@@ -24,7 +24,6 @@ use std::{
 use millrace_log::{
     checkpoint::HiddenRecord,
     frame::{self, Extent, FileHeader, FileKind, Footer, TRAILER_LEN, Trailer},
-    skips::Skip,
 };
 use millrace_types::{
     FileId, Incarnation, Lsn, Offset, PartitionId, Timestamp, TopicId, TopicPartition, canary,
@@ -33,13 +32,12 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch as signal};
 
 use super::{
-    Class, Engine, EngineOptions, EngineStats, Gathering, HiddenState, INTERNAL_BYTES, Progress,
+    Engine, EngineOptions, EngineStats, Gathering, HiddenState, INTERNAL_BYTES, Progress,
     ReadError, Step,
     durable::Durable,
     files::{self, Files, LogFile},
     gather::Gather,
     maintain::{Requests, first_size},
-    meta::MetaRecord,
     partition::Partition,
     pending_io::PendingIo,
     reader::read_aligned,
@@ -48,7 +46,6 @@ use super::{
     scan::{self, ExtentBytes},
     skip,
     sources::{Dead, Found, Source, clean_names, find_gaps, find_sources, next_file_id},
-    writer::WriterState,
 };
 use crate::{
     BLOCK,
@@ -269,7 +266,11 @@ impl Engine {
     /// Gives each dead file the footer that it lacks, in a companion, and
     /// gives back what was allocated behind its end. A file with holes waits
     /// until what they took is remembered: its footer would not tell.
-    fn write_companions(&self, sources: &mut Vec<Source>, holed: bool) -> Result<(), OpenError> {
+    pub(super) fn write_companions(
+        &self,
+        sources: &mut Vec<Source>,
+        holed: bool,
+    ) -> Result<(), OpenError> {
         let mut changed = false;
         let mut unused = BTreeSet::new();
         for source in sources.iter_mut().filter(|source| holed || source.holes.is_empty()) {
@@ -349,88 +350,6 @@ impl Engine {
                 .map_err(OpenError::Hidden)?;
         }
         Ok(self.tombstones.lock().keys().copied().collect())
-    }
-
-    /// Partitions whose end this start could not prove.
-    fn unproven_now(&self) -> Vec<Arc<Partition>> {
-        let mut all = self.partitions_by_id();
-        all.retain(|partition| partition.lock().end_unproven);
-        all
-    }
-
-    /// What was given up of an older loss proves nothing of the one that was
-    /// just found, at the place `lost`.
-    fn keep_unproven(&self, unproven: Vec<Arc<Partition>>, lost: Option<(FileId, u64)>) {
-        for partition in unproven {
-            let mut core = partition.lock();
-            let settled = core
-                .given_up
-                .iter()
-                .any(|(range, ends)| *ends && Some((range.file, range.byte)) == lost);
-            core.end_unproven |= !settled;
-        }
-    }
-
-    /// Makes durable what corruption took, and only then gives the files that
-    /// are corrupt the footers that they lack: nothing else would tell the
-    /// next start.
-    fn remember_corruption(&self) -> Result<(), OpenError> {
-        let mut holed = std::mem::take(&mut *self.holed.lock());
-        let skips = std::mem::take(&mut *self.skips.lock());
-        if holed.is_empty() && skips.is_empty() {
-            return Ok(());
-        }
-        // Those that never were written to have no end that could be lost,
-        // once it is given up.
-        self.apply_skips(&skips);
-        let mut records = Vec::new();
-        for partition in self.partitions_by_id() {
-            records.extend(partition.given_up());
-            let core = partition.lock();
-            let id = partition.id();
-            records.extend(core.quarantined.iter().map(|r| MetaRecord::Quarantined(id, *r)));
-            if core.end_unproven {
-                records.push(MetaRecord::EndUnproven(id));
-            }
-        }
-        let records: Vec<Vec<u8>> = records.iter().map(MetaRecord::encode).collect();
-        for chunk in records.chunks(1000) {
-            self.append_now(TopicId::META, chunk)?;
-        }
-        self.write_companions(&mut holed, true)?;
-        for partition in self.partitions_by_id() {
-            let mut core = partition.lock();
-            holed.iter().for_each(|source| core.index.seal(source.file.id));
-        }
-        // What is read before the records that say so is needed until then.
-        let stays = |skip: &Skip| {
-            let id = skip.partition;
-            id.topic.is_hidden() && self.log_start(id).is_none_or(|start| start < skip.end)
-        };
-        let mut names = Vec::new();
-        for (name, entries) in skips {
-            if !entries.iter().any(stays) {
-                names.push(name);
-            }
-        }
-        self.forget_skips(&names)?;
-        Ok(())
-    }
-
-    /// Appends records and makes them durable, before the writer runs.
-    fn append_now(&self, topic: TopicId, records: &[Vec<u8>]) -> Result<(), OpenError> {
-        let partition = self.hidden_partition(topic);
-        let (header, batch) = self.batch_of(records);
-        let appended = self.try_append(&partition, &header, &batch, Class::Internal, false);
-        self.write_step(&mut WriterState::default());
-        let durable = appended.is_ok_and(|appended| self.durable.reached() >= appended.lsn);
-        if durable {
-            return Ok(());
-        }
-        Err(OpenError::Format {
-            name: self.gather.lock().gather.file().name.clone(),
-            detail: "what corruption took cannot be noted in it; free space and retry".into(),
-        })
     }
 }
 
