@@ -1,6 +1,6 @@
 //! `millrace group describe`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
 use krafka::admin::{ConsumerGroupDescription, ListConsumerGroupOffsetsOptions};
@@ -16,7 +16,8 @@ use crate::{Failure, Out};
 /// Show a consumer group: state, members, and how far behind it is.
 ///
 /// Lag is told in records and in time: how long ago the next record to be read was written, by its
-/// timestamp.
+/// timestamp. Partitions of its topics in which it committed nothing are listed too; where it would begin
+/// there is its own auto.offset.reset.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -117,6 +118,22 @@ pub(super) async fn existing(
     session.ranges(&places, true).await
 }
 
+/// The other partitions of the topics in which the group committed: records
+/// there are not read either.
+async fn beside(
+    session: &Session,
+    committed: &BTreeMap<Place, i64>,
+) -> Result<Vec<Place>, Failure> {
+    let known = session.topic_names(true).await?;
+    let topics: BTreeSet<&String> = committed.keys().map(|(topic, _)| topic).collect();
+    let topics: Vec<String> = topics.into_iter().filter(|t| known.contains(t)).cloned().collect();
+    let mut places = Vec::new();
+    for topic in session.describe(&topics).await?.into_values() {
+        places.extend(topic.partitions.iter().map(|p| (topic.name.clone(), p.partition)));
+    }
+    Ok(places)
+}
+
 async fn whole(session: &Session, group: ConsumerGroupDescription) -> Result<Group, Failure> {
     let committed = committed(session, &group.group_id).await?;
     let mut owners: BTreeMap<Place, String> = BTreeMap::new();
@@ -127,8 +144,8 @@ async fn whole(session: &Session, group: ConsumerGroupDescription) -> Result<Gro
             }
         }
     }
-    let places: std::collections::BTreeSet<Place> =
-        committed.keys().chain(owners.keys()).cloned().collect();
+    let mut places: BTreeSet<Place> = committed.keys().chain(owners.keys()).cloned().collect();
+    places.extend(beside(session, &committed).await?);
     let ranges = existing(session, places.iter().cloned()).await?;
     let behind = |(place, range): (&Place, &Range)| {
         let start = (*committed.get(place)?).max(range.start);
@@ -193,6 +210,13 @@ fn print(out: &mut Out, group: &Group) -> Result<(), Failure> {
     let longest = longest.map(|ms| format!(", {}", time::span(ms))).unwrap_or_default();
     out.line(format!("{name}: {}, {}{assignor}", group.state, group.r#type))?;
     out.line(format!("members {}, lag {lag} records{longest}", group.members.len()))?;
+    let unread = |p: &&Partition| p.committed.is_none() && p.start < p.end;
+    let unread = group.partitions.iter().filter(unread).count();
+    if unread > 0 {
+        out.line(format!(
+            "partitions with records and no committed offset: {unread} (no part of the lag)"
+        ))?;
+    }
     if !group.members.is_empty() {
         let columns = [
             ("member", Side::Left),
