@@ -8,7 +8,7 @@
 //! Invariant: maintenance waits until all of them are linked or open, so that
 //! none is unlinked before; produce waits for nothing.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use millrace_log::{
     backup::{Manifest, ManifestEntry, ManifestKind},
@@ -42,7 +42,9 @@ impl Engine {
     /// whole batches of what comes meanwhile. What can be linked into `target`
     /// is linked. Blocks.
     pub(crate) fn take_moment(&self, target: &dyn DiskCopy) -> Result<Moment, BackupError> {
+        self.housekeeping_wanted.fetch_add(1, Ordering::AcqRel);
         let mut house = lock_over_io(&*self.env, &self.housekeeping);
+        self.housekeeping_wanted.fetch_sub(1, Ordering::AcqRel);
         if self.is_ended() {
             return Err(BackupError::Ended);
         }

@@ -115,6 +115,9 @@ impl Engine {
         let _thread = Thread(self);
         self.housekeeping.lock().paced = true;
         while self.wait_for_requests(EVERY) {
+            // A lock that is taken again at once is taken before who waits for
+            // it, where the environment's locks are not fair.
+            while self.housekeeping_wanted.load(Ordering::Acquire) > 0 && self.env.stand_aside() {}
             self.maintain_step();
         }
     }

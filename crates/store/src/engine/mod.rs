@@ -221,6 +221,8 @@ pub struct Engine {
     requested: Arc<dyn Bell>,
     /// Held by whoever maintains, over I/O.
     housekeeping: Mutex<maintain::Housekeeping>,
+    /// How many wait for it beside maintenance, which lets them go first.
+    housekeeping_wanted: AtomicUsize,
     /// Wakes the syncer.
     unsynced: Arc<dyn Bell>,
     /// Held over each sync; the one that failed, if one did.

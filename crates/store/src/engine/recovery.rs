@@ -502,6 +502,7 @@ fn build(
         requests: Mutex::new(Requests::default()),
         requested,
         housekeeping: Mutex::default(),
+        housekeeping_wanted: AtomicUsize::new(0),
         unsynced,
         sync_failed: Mutex::default(),
         writing: Mutex::default(),
