@@ -304,7 +304,11 @@ impl SimFile {
         let name = self.inner.name();
         self.device.pass(Operation::Write);
         let at = format!(" {bytes} at {position}");
-        if let Some((other, elsewhere)) = self.device.astray() {
+        // What goes through a page cache reaches the disk in blocks, whatever
+        // its length; only whole blocks can take another's place.
+        if bytes.is_multiple_of(BLOCK)
+            && let Some((other, elsewhere)) = self.device.astray()
+        {
             let at = format!("{at}, which lands in {} at {elsewhere}", other.name());
             let result = other.write_at(elsewhere, data).and_then(|()| other.sync());
             return self.device.did(Operation::Write, name, &at, result);
