@@ -193,7 +193,7 @@ def test_check_finds_nothing_and_changes_nothing(start_millrace, admin_of, name,
     admin_of(server.bootstrap).create(name)
     produce(server, name, [b"a" * 5000, b"b" * 5000])
     said = millrace("check", server.data, code=2).stderr
-    assert "a server runs on" in said and str(server.process.pid) in said and "millrace serve" in said
+    assert "a server runs on" in said and str(server.process.pid) in said and " serve " in said
     backup(server, tmp_path / "backup")
     server.kill()  # an unsealed file, and a torn tail maybe
     for data in (server.data, tmp_path / "backup"):
