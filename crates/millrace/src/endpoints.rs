@@ -64,7 +64,12 @@ pub(crate) fn write(dir: &Path, kafka: &[BoundKafka], http: &[BoundHttp]) -> io:
 /// # Errors
 /// What the file system says.
 pub(crate) fn remove(dir: &Path) -> io::Result<()> {
-    match fs::remove_file(dir.join(NAME)) {
+    remove_file(&dir.join(NAME))
+}
+
+/// Removes a file that may be gone already.
+pub(crate) fn remove_file(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }

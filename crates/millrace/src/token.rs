@@ -10,6 +10,8 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use crate::endpoints::remove_file;
+
 /// The file in the data directory.
 pub(crate) const NAME: &str = "admin.token";
 const UNFINISHED: &str = "admin.token.tmp";
@@ -64,10 +66,7 @@ impl Token {
 /// # Errors
 /// What the file system says.
 pub(crate) fn remove(dir: &Path) -> io::Result<()> {
-    match fs::remove_file(dir.join(NAME)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+    remove_file(&dir.join(NAME))
 }
 
 #[cfg(test)]

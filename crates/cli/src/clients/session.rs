@@ -4,7 +4,7 @@
 //! Invariant: no call waits without a bound: ten seconds for a connection,
 //! thirty for an answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,8 +17,8 @@ use krafka::{Kafka, KrafkaError};
 
 use super::failure::{Link, failure};
 use super::profile::{self, Profile};
-use crate::Failure;
 use crate::suggest::{did_you_mean, nearest};
+use crate::{Failure, Out};
 
 const CONNECT: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_secs(30);
@@ -184,6 +184,26 @@ impl Session {
             .map_err(|error| self.fail_of(&what, &error))?;
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)
+    }
+
+    /// Says of each that it was deleted, up to the first that was not.
+    ///
+    /// # Errors
+    /// Why it was not.
+    pub(crate) fn tell_deleted(
+        &self,
+        kind: &str,
+        names: &[String],
+        results: &HashMap<String, Result<(), KrafkaError>>,
+    ) -> Result<(), Failure> {
+        let mut out = Out::stdout(false);
+        for name in names {
+            if let Some(Err(error)) = results.get(name) {
+                return Err(self.fail_of(&format!("{kind} {name}"), error));
+            }
+            out.line(format!("deleted {kind} {name}"))?;
+        }
+        out.flush()
     }
 
     /// Takes leave of the brokers.

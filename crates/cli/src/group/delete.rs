@@ -4,9 +4,9 @@ use clap::Args;
 use krafka::admin::DeleteConsumerGroupsOptions;
 
 use super::{described, no_group};
+use crate::Failure;
 use crate::clients::session::{Connection, Session};
 use crate::terminal::confirm;
-use crate::{Failure, Out};
 
 /// Delete consumer groups with what they committed.
 ///
@@ -40,14 +40,7 @@ pub(super) async fn run(args: DeleteArgs) -> Result<(), Failure> {
     let options = DeleteConsumerGroupsOptions::default();
     let answer = session.admin.delete_consumer_groups(&args.groups, options).await;
     let results = answer.map_err(|error| session.fail(&error))?;
-    let mut out = Out::stdout(false);
-    for name in &args.groups {
-        if let Some(Err(error)) = results.get(name) {
-            return Err(session.fail_of(&format!("group {name}"), error));
-        }
-        out.line(format!("deleted group {name}"))?;
-    }
-    out.flush()?;
+    session.tell_deleted("group", &args.groups, &results)?;
     session.close().await;
     Ok(())
 }

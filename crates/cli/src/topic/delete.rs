@@ -3,9 +3,9 @@
 use clap::Args;
 use krafka::admin::DeleteTopicsOptions;
 
+use crate::Failure;
 use crate::clients::session::{Connection, Session};
 use crate::terminal::confirm;
-use crate::{Failure, Out};
 
 /// Delete topics with all their records.
 #[derive(Debug, Args)]
@@ -34,14 +34,7 @@ pub(super) async fn run(args: DeleteArgs) -> Result<(), Failure> {
     confirm(&question(&session, &args.topics).await?, args.yes)?;
     let answer = session.admin.delete_topics(&args.topics, DeleteTopicsOptions::default()).await;
     let results = answer.map_err(|error| session.fail(&error))?;
-    let mut out = Out::stdout(false);
-    for name in &args.topics {
-        if let Some(Err(error)) = results.get(name) {
-            return Err(session.fail_of(&format!("topic {name}"), error));
-        }
-        out.line(format!("deleted topic {name}"))?;
-    }
-    out.flush()?;
+    session.tell_deleted("topic", &args.topics, &results)?;
     session.close().await;
     Ok(())
 }
