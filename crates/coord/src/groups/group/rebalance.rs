@@ -62,15 +62,11 @@ impl Group {
         }
     }
 
-    /// Ends the wait for members: the dynamic ones that didn't come are out,
-    /// and the others begin the next generation.
+    /// Ends the wait for members: those that didn't come and lose their place
+    /// by it are out, and the others begin the next generation.
     fn complete_join(&mut self, scope: &mut Scope<'_>) {
         scope.timers.cancel(&mut self.join_timer, &self.id, TimerKey::Join);
-        let absent =
-            |member: &&super::Member| member.joining.is_none() && member.instance.is_none();
-        let lost: Vec<MemberId> =
-            self.members.values().filter(absent).map(|member| member.id.clone()).collect();
-        for id in lost {
+        for id in self.lost_by_absence(scope.config.group_size_max) {
             self.fail(&id, scope);
         }
         if self.members.is_empty() {
@@ -95,6 +91,22 @@ impl Group {
             self.begin_generation(&id, scope);
         }
         self.arm_sync_timer(scope);
+    }
+
+    /// The absent members that don't keep their place: dynamic ones never do,
+    /// static ones as far as those that came leave room for them. Kafka keeps
+    /// all static ones, and its groups grow over `group.max.size` by that.
+    fn lost_by_absence(&self, size_max: usize) -> Vec<MemberId> {
+        let mut room = size_max.saturating_sub(self.joins_waiting);
+        let mut lost = Vec::new();
+        for member in self.members.values().filter(|member| member.joining.is_none()) {
+            if member.instance.is_some() && room > 0 {
+                room -= 1;
+            } else {
+                lost.push(member.id.clone());
+            }
+        }
+        lost
     }
 
     fn begin_generation(&mut self, id: &MemberId, scope: &mut Scope<'_>) {
