@@ -2,17 +2,17 @@
 
 import json
 import os
-import pty
-import select
 import shutil
 import signal
 import subprocess
 import time
 
 import pytest
+from confluent_kafka import Producer
 
 from harness.process import until
 from harness.servers import KAFKA_IMPATIENT, ApacheKafka, free_port, millrace_binary
+from harness.terminal import Terminal
 
 
 class Cli:
@@ -150,6 +150,41 @@ def test_a_bad_line_is_named_and_what_was_written_is_told(cli, name, tmp_path):
     assert "(standard input):1" in too_large and "max.message.bytes" in too_large, too_large
 
 
+def test_what_transactions_left_is_passed_over(broker, cli, name):
+    """Against Kafka alone: Millrace has no transactions."""
+    if broker.name != "kafka":
+        pytest.skip("needs transactions: runs with --kafka")
+    cli("produce", name, "--create", stdin="before\n")
+
+    def begin(value):
+        producer = Producer({"bootstrap.servers": broker.bootstrap, "transactional.id": f"{name}-{value}", "log_level": 0})
+        producer.init_transactions(30)
+        producer.begin_transaction()
+        producer.produce(name, value)
+        producer.flush(30)
+        return producer
+
+    begin("aborted").abort_transaction(30)
+    assert cli("consume", name).out == "before\n", "the topic ends in an aborted transaction"
+    assert cli("consume", name, "--group", name).out == "before\n"
+    [partition] = cli.json("group", "describe", name)["partitions"]
+    assert (partition["committed"], partition["lag_records"]) == (3, 0)
+    still_open = begin("open")
+    cli("produce", name, stdin="behind\n")
+    assert cli("consume", name).out == "before\n", "it ends before the open transaction"
+    still_open.commit_transaction(30)
+    assert cli("consume", name).out == "before\nopen\nbehind\n"
+
+
+def test_who_follows_from_beyond_the_end_gets_what_comes(cli, name):
+    cli("produce", name, "--create", stdin="old\n")
+    with on_terminal(cli, "consume", name, "--follow", "--from", 99, "--format", "%o %v\\n", "-n", 1) as reader:
+        # It prints only what comes: so something comes until it has printed.
+        until(lambda: cli("produce", name, stdin="new\n") and reader.child.poll() is not None, "it has read one")
+        shown = reader.ends()
+    assert "new" in shown and "old" not in shown
+
+
 def test_places_by_offset_time_and_count(cli, name):
     cli("produce", name, "--create", stdin="".join(f"{n}\n" for n in range(10)))
     after = time.time()
@@ -188,42 +223,19 @@ def test_a_closed_pipe_ends_it_quietly(cli, name):
     child.stderr.close()
 
 
-def follow(cli, words) -> tuple[subprocess.Popen, int]:
-    """A command on a pseudo-terminal, as a person runs it."""
-    mine, theirs = pty.openpty()
-    child = subprocess.Popen(cli.command(words), stdin=theirs, stdout=theirs, stderr=theirs, env=cli.environment, start_new_session=True)
-    os.close(theirs)
-    return child, mine
-
-
-def screen(terminal: int, until_text: str, seconds: float = 30) -> str:
-    """What the terminal shows until a text appears in it, or its program ends."""
-    shown, end = "", time.monotonic() + seconds
-    while until_text not in shown:
-        assert time.monotonic() < end, f"not shown: {until_text!r} in {shown!r}"
-        if select.select([terminal], [], [], 0.1)[0]:
-            try:
-                more = os.read(terminal, 65536)
-            except OSError:
-                break
-            shown += more.decode(errors="replace")
-    return shown
+def on_terminal(cli, *words, **more) -> Terminal:
+    return Terminal(cli.command(words), cli.environment, **more)
 
 
 def test_ctrl_c_commits_and_leaves_the_group(cli, name):
     cli("produce", name, "--create", stdin="a\nb\nc\n")
-    child, terminal = follow(cli, ["consume", name, "--group", name, "--follow", "--from", "start"])
-    try:
-        assert "c\r\n" in screen(terminal, "c\r\n")
+    with on_terminal(cli, "consume", name, "--group", name, "--follow", "--from", "start") as reader:
+        reader.shows("c\r\n")
         described = cli.json("group", "describe", name)
         assert described["state"] == "Stable" and len(described["members"]) == 1
         assert "1 active members" in cli("group", "reset-offsets", name, "--to", "start", "--yes", code=1).err
-        child.send_signal(signal.SIGINT)
-        assert child.wait(30) == 0
-    finally:
-        child.kill()
-        child.wait()
-        os.close(terminal)
+        reader.interrupt()
+        reader.ends()
     described = cli.json("group", "describe", name)
     assert described["members"] == [] and described["state"] == "Empty"
     [partition] = described["partitions"]
@@ -231,6 +243,37 @@ def test_ctrl_c_commits_and_leaves_the_group(cli, name):
     # Who comes next goes on there, and a group that has read all ends at once.
     cli("produce", name, stdin="d\n")
     assert cli("consume", name, "--group", name).out == "d\n"
+
+
+def test_a_group_is_behind_in_what_it_was_to_read_and_did_not(cli, name):
+    """Also in partitions of which it printed nothing: it stands at their start."""
+    cli("topic", "create", name, "--partitions", 3)
+    until(lambda: any(topic["topic"] == name for topic in cli.json("topic", "list")), "the topic is listed")
+    for partition in range(2):
+        cli("produce", name, "-p", partition, stdin="a\nb\n")
+    assert len(cli("consume", name, "--group", name, "-n", 1).out.splitlines()) == 1
+    described = cli.json("group", "describe", name)["partitions"]
+    assert sorted(p["committed"] for p in described) == [0, 0, 1]
+    assert sum(p["lag_records"] for p in described) == 3
+    assert "lag 3 records" in cli("group", "describe", name).out
+    assert sorted(cli("consume", name, "--group", name).out.split()) == ["a", "b", "b"]
+    assert "lag 0 records" in cli("group", "describe", name).out
+
+
+def test_what_comes_while_a_group_reads_to_the_end_is_left_to_who_reads_next(cli, name):
+    """The last records that it polls are newer than the end at which it began."""
+    old, new = [f"{n:0100}\n" for n in range(29_990)], [f"{n:0100}\n" for n in range(29_990, 30_500)]
+    cli("produce", name, "--create", stdin="".join(old))
+    child = subprocess.Popen(
+        cli.command(["consume", name, "--group", name]), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=cli.environment)  # fmt: skip
+    with child:
+        # The pipe is full soon: it waits, far from the end.
+        printed = [child.stdout.readline().decode()]
+        cli("produce", name, stdin="".join(new))
+        printed += [line.decode() for line in child.stdout]
+        assert child.wait(60) == 0
+    assert printed == old
+    assert cli("consume", name, "--group", name).out == "".join(new)
 
 
 def test_groups_are_described_moved_and_deleted(cli, name):
@@ -254,29 +297,47 @@ def test_groups_are_described_moved_and_deleted(cli, name):
     assert "there is no group" in cli("group", "delete", group, "--yes", code=1).err
 
 
+def test_a_second_ctrl_c_ends_it_whatever_it_waits_for(own_broker, name):
+    cli = Cli(own_broker.bootstrap)
+    cli("produce", name, "--create", stdin="a\n")
+    with on_terminal(cli, "consume", name, "--group", name, "--follow", "--from", "start") as reader:
+        reader.shows("a\r\n")
+        own_broker.process.pause()
+        try:
+            # Two that come at once are one to it: so it is told until it has heard.
+            until(lambda: reader.interrupt() or reader.child.poll() is not None, "it ends without the broker")
+        finally:
+            own_broker.process.resume()
+        reader.ends(130)
+
+
 def test_a_terminal_shows_progress_and_no_color_is_heeded(cli, name, tmp_path):
     cli("topic", "create", name)
     feed = tmp_path / "feed"
     os.mkfifo(feed)
-    child, terminal = follow(cli, ["produce", name, feed])
-    try:
+    with on_terminal(cli, "produce", name, feed, columns=120) as writer:
         with feed.open("w") as lines:
             lines.write("x\n" * 1000)
             lines.flush()
-            assert "producing" in screen(terminal, "producing")
-        shown = screen(terminal, "wrote 1000 records")
-        assert child.wait(30) == 0 and "wrote 1000 records" in shown
-    finally:
-        child.kill()
-        child.wait()
-        os.close(terminal)
+            writer.shows("producing")
+        writer.shows("wrote 1000 records")
+        writer.ends()
     plain = {name: value for name, value in cli.environment.items() if name not in ("NO_COLOR", "CLICOLOR")} | {"TERM": "xterm"}
     for environment, colours in ({"NO_COLOR": "1"}, False), ({}, True):
         cli.environment = {**plain, **environment}
-        child, terminal = follow(cli, ["topic", "describe", name])
-        shown = screen(terminal, "never", 30) if child.wait(30) == 0 else ""
-        os.close(terminal)
+        with on_terminal(cli, "topic", "describe", name) as described:
+            shown = described.ends()
         assert name in shown and ("\x1b[" in shown) == colours, shown
+
+
+def test_tables_fit_the_terminal(cli, name):
+    topic = f"{name}-{'x' * 60}"
+    cli("topic", "create", topic)
+    until(lambda: any(listed["topic"] == topic for listed in cli.json("topic", "list")), "it is listed")
+    with on_terminal(cli, "topic", "list", columns=60) as listed:
+        lines = listed.ends().splitlines()
+    assert all(len(line) <= 60 for line in lines), lines
+    assert topic in cli("topic", "list").out, "a program gets it whole"
 
 
 def test_members_share_partitions_and_print_each_record_once(cli, name, tmp_path):

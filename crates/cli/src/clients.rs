@@ -17,6 +17,8 @@ pub(crate) mod when;
 use std::future::Future;
 
 use clap::Subcommand;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 
 use crate::Failure;
 use crate::cluster::{self, ClusterCommand};
@@ -70,16 +72,34 @@ pub(crate) fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Resul
     result
 }
 
-/// Returns at Ctrl-C or SIGTERM. Where signals can't be had, never.
-pub(crate) async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminated) = signal(SignalKind::terminate()) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminated.recv() => {}
-        caught = tokio::signal::ctrl_c() => if caught.is_err() {
-            std::future::pending::<()>().await;
+/// The exit code of a process that a second Ctrl-C ended, as a shell gives it.
+const INTERRUPTED: i32 = 130;
+
+/// Returns at the first Ctrl-C or SIGTERM, for the command to end in good
+/// order. The second ends the process, whatever that waits for. Where signals
+/// can't be had, neither happens.
+pub(crate) fn interrupted() -> impl Future<Output = ()> {
+    let (tell, told) = oneshot::channel();
+    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    if let (Ok(mut interrupt), Ok(mut terminate)) = signals {
+        tokio::spawn(async move {
+            either(&mut interrupt, &mut terminate).await;
+            // Nobody listens where the command is taking leave already.
+            tell.send(()).unwrap_or_default();
+            either(&mut interrupt, &mut terminate).await;
+            std::process::exit(INTERRUPTED);
+        });
+    }
+    async move {
+        if told.await.is_err() {
+            std::future::pending().await
         }
+    }
+}
+
+async fn either(one: &mut Signal, other: &mut Signal) {
+    tokio::select! {
+        _ = one.recv() => {}
+        _ = other.recv() => {}
     }
 }

@@ -41,6 +41,8 @@ as {{\"base64\": \"...\"}}. Others say what stands where, as kcat's do:
 Filters compare what stands at a dotted path of a JSON value: = != < <= > >=, and ~ for a regular expression. Numbers are compared \
 as numbers, texts as texts. A value without the path, or that is no JSON, passes only != filters.
 
+Offsets that a partition doesn't hold become its start or its end. Records of transactions are printed once these are committed.
+
 In a group (--group) its members share the partitions; --from counts only where the group has committed nothing. What was printed \
 is committed once a second and at the end.
 
@@ -51,7 +53,8 @@ Examples:
   millrace consume orders --from -10 --format json | jq .value
   millrace consume orders --group billing --follow
 
-Exit codes: 0 it came to its end, or was ended by Ctrl-C or by who read its output; 1 failed; 2 the command line can't be.", when::HELP))]
+Exit codes: 0 it came to its end, or was ended by Ctrl-C or by who read its output; 1 failed; 2 the command line can't be; \
+130 ended by a second Ctrl-C, without commit.", when::HELP))]
 pub struct ConsumeArgs {
     /// Name of the topic
     #[arg(value_name = "TOPIC")]
@@ -96,7 +99,9 @@ pub(crate) async fn run(mut args: ConsumeArgs) -> Result<(), Failure> {
     let places = chosen(&topic, &args.partition)?;
     let ranges = session.ranges(&places, true).await?;
     let from = args.from.unwrap_or(if args.follow { When::End } else { When::Start });
-    let starts = clamped(session.resolve(from, &ranges).await?, &ranges);
+    // Who follows may begin behind what is committed, within a transaction.
+    let held = if args.follow { session.ranges(&places, false).await? } else { ranges.clone() };
+    let starts = clamped(session.resolve(from, &ranges).await?, &held);
     let ends = match (args.follow, args.to) {
         (true, _) => BTreeMap::new(),
         (false, None) => ranges.iter().map(|(place, range)| (place.clone(), range.end)).collect(),
@@ -129,14 +134,14 @@ pub(crate) async fn run(mut args: ConsumeArgs) -> Result<(), Failure> {
     }
 }
 
-/// What retention has taken can't be read: its partition's start is next.
+/// What a partition doesn't hold can't be read: its start or its end is next.
 fn clamped(
     mut starts: BTreeMap<Place, i64>,
     ranges: &BTreeMap<Place, Range>,
 ) -> BTreeMap<Place, i64> {
     for (place, start) in &mut starts {
         if let Some(range) = ranges.get(place) {
-            *start = (*start).max(range.start);
+            *start = (*start).clamp(range.start, range.end);
         }
     }
     starts

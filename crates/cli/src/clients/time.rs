@@ -4,7 +4,7 @@
 const DAY_MS: i64 = 86_400_000;
 
 /// Reads `2026-11-23`, `2026-11-23T10:15`, `2026-11-23 10:15:30.250`, each
-/// with or without `Z` or an offset such as `+02:00`. `None` where it is no time.
+/// with or without `Z` or an offset such as `+02:00` or `+0200`. `None` where it is no time.
 pub(crate) fn parse(text: &str) -> Option<i64> {
     let (date, rest) = text.split_at_checked(10)?;
     let days = parse_date(date)?;
@@ -58,7 +58,8 @@ fn parse_offset(text: &str) -> Option<i64> {
         Some('-') => -1,
         _ => return None,
     };
-    let (hours, minutes) = text.get(1..)?.split_once(':')?;
+    let (hours, minutes) = text.get(1..)?.split_at_checked(2)?;
+    let minutes = minutes.strip_prefix(':').unwrap_or(minutes);
     if hours.len() != 2 || minutes.len() != 2 {
         return None;
     }
@@ -145,6 +146,7 @@ mod tests {
         assert_eq!(parse("2026-11-23T12:00:00Z"), Some(noon));
         assert_eq!(parse("2026-11-23 12:00"), Some(noon));
         assert_eq!(parse("2026-11-23T14:00:00+02:00"), Some(noon));
+        assert_eq!(parse("2026-11-23T14:00:00+0200"), Some(noon));
         assert_eq!(parse("2026-11-23T06:30:00.5-05:30"), Some(noon + 500));
         assert_eq!(parse("2026-11-23"), Some(noon - DAY_MS / 2));
         assert_eq!(parse("1970-01-01"), Some(0));
@@ -166,6 +168,9 @@ mod tests {
             "2026-11-23T10",
             "2026-11-23T10:00.5",
             "2026-11-23T10:00:00+2",
+            "2026-11-23T10:00+02:",
+            "2026-11-23T10:00+02:0",
+            "2026-11-23T10:00+02::00",
             "2026-11-23T10:00Zz",
             "+026-11-23",
         ] {

@@ -50,7 +50,10 @@ impl FromStr for When {
             "end" | "latest" => Some(Self::End),
             _ => None,
         };
-        let number = |text: &str| text.parse::<i64>().ok().filter(|number| *number >= 0);
+        let number = |text: &str| {
+            let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+            digits.then(|| text.parse::<i64>().ok()).flatten()
+        };
         let place = place.or_else(|| number(text).map(Self::Offset));
         let place = place.or_else(|| text.strip_prefix('@')?.parse().ok().map(Self::At));
         let place = place.or_else(|| time::parse(text).map(Self::At));
@@ -126,7 +129,19 @@ mod tests {
 
     #[test]
     fn other_words_are_refused_with_examples() {
-        for text in ["", "-", "yesterday", "1h", "-1y", "-h", "--1", "1.5", "-99999999999999999d"] {
+        for text in [
+            "",
+            "-",
+            "yesterday",
+            "1h",
+            "-1y",
+            "-h",
+            "--1",
+            "+1",
+            "-+1",
+            "1.5",
+            "-99999999999999999d",
+        ] {
             let said = text.parse::<When>().unwrap_err().to_string();
             assert!(said.contains("say start, end, an offset"), "{said}");
         }

@@ -39,8 +39,7 @@ impl Filter {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let example =
             "say PATH OPERATOR VALUE such as 'customer.age>=18', with one of = != < <= > >= ~";
-        let at =
-            text.find(['=', '!', '<', '>', '~']).ok_or_else(|| format!("{text:?}: {example}"))?;
+        let at = operator_at(text).ok_or_else(|| format!("{text:?}: {example}"))?;
         let (path, rest) = text.split_at_checked(at).unwrap_or((text, ""));
         let operators = ["!=", "<=", ">=", "==", "=", "<", ">", "~"];
         let operator = operators.iter().find(|operator| rest.starts_with(**operator));
@@ -79,6 +78,19 @@ impl Filter {
             },
         }
     }
+}
+
+/// Where the operator begins: in a path each of its characters needs a `\`.
+fn operator_at(text: &str) -> Option<usize> {
+    let mut characters = text.char_indices();
+    while let Some((at, character)) = characters.next() {
+        match character {
+            '=' | '!' | '<' | '>' | '~' => return Some(at),
+            '\\' => drop(characters.next()),
+            _ => {}
+        }
+    }
+    None
 }
 
 impl Operand {
@@ -170,6 +182,13 @@ mod tests {
         ] {
             assert!(!passes(filter, &value), "{filter}");
         }
+    }
+
+    #[test]
+    fn a_backslash_takes_the_meaning_from_what_follows() {
+        let value = json!({"a=b": {"c.d": "~"}});
+        assert!(passes(r"a\=b.c\.d=~", &value));
+        assert!(!passes(r"a\=b.c\.d!=~", &value));
     }
 
     #[test]

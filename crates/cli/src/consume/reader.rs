@@ -10,6 +10,7 @@ use krafka::admin::TopicPartition;
 use krafka::consumer::{
     AutoOffsetReset, Consumer, ConsumerRebalanceListener, IsolationLevel, OffsetAndMetadata,
 };
+use krafka::error::ErrorCode;
 use krafka::{CloseOptions, ConsumerRecord, KrafkaError};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use serde_json::Value;
@@ -61,6 +62,8 @@ impl Done {
         self.next.lock().unwrap_or_else(PoisonError::into_inner).extend(printed);
     }
 
+    /// What failed is kept for the next time, unless the group has given the
+    /// partitions away: then somebody else commits there.
     async fn commit(
         &self,
         consumer: &Consumer,
@@ -75,7 +78,7 @@ impl Done {
         };
         let offsets: Vec<_> = next.iter().map(place).collect();
         let committed = consumer.commit_offsets(offsets).await;
-        if committed.is_err() {
+        if committed.as_ref().is_err_and(|error| !is_outlived(error)) {
             let mut later = self.next.lock().unwrap_or_else(PoisonError::into_inner);
             for (partition, offset) in next {
                 later.entry(partition).or_insert(offset);
@@ -83,6 +86,12 @@ impl Done {
         }
         committed
     }
+}
+
+/// Whether the group went on without this member.
+const fn is_outlived(error: &KrafkaError) -> bool {
+    let KrafkaError::Broker { code, .. } = error else { return false };
+    matches!(code, ErrorCode::IllegalGeneration | ErrorCode::UnknownMemberId)
 }
 
 impl ConsumerRebalanceListener for Done {
@@ -94,11 +103,21 @@ impl ConsumerRebalanceListener for Done {
             // What can't be committed is read again by who gets the partition.
             self.commit(&consumer, |p| partitions.iter().any(|tp| tp.partition == p)).await.ok();
         }
+        self.on_partitions_lost(partitions).await;
     }
 
     async fn on_partitions_lost(&self, partitions: &[TopicPartition]) {
         drop(self.take(|p| partitions.iter().any(|tp| tp.partition == p)));
     }
+}
+
+/// What became of polled records.
+#[derive(Default)]
+struct Printed {
+    /// As many are printed as were asked for.
+    is_last: bool,
+    /// The first record of each partition that was not to be printed.
+    unread: BTreeMap<i32, i64>,
 }
 
 /// A consumer at its work.
@@ -166,6 +185,10 @@ impl Reader {
     /// To the end, Ctrl-C, or the end of who reads; then commits and leaves.
     pub(super) async fn run(mut self, session: &Session) -> Result<(), Failure> {
         let result = self.read(session).await;
+        if self.in_group && result.is_ok() {
+            // Brokers that are away may not hold up the end.
+            tokio::time::timeout(LEAVE, self.note_positions()).await.unwrap_or_default();
+        }
         let handed_on =
             if matches!(result, Err(Failure::Closed)) { Ok(()) } else { self.hand_on() };
         let committed = match self.in_group {
@@ -174,6 +197,11 @@ impl Reader {
         };
         let left = self.consumer.close_with(CloseOptions::new().timeout(LEAVE)).await;
         result.and(handed_on)?;
+        if committed.as_ref().is_err_and(is_outlived) {
+            let why = "the group went on without this member, so what it printed last is not \
+                       committed: another reads it again";
+            return Err(Failure::Failed(why.to_owned()));
+        }
         committed.and(left).map_err(|error| session.fail(&error))
     }
 
@@ -195,7 +223,9 @@ impl Reader {
             match polled {
                 Ok(records) => {
                     away = None;
-                    if self.print(&records)? {
+                    let Printed { is_last, unread } = self.print(&records)?;
+                    self.stay(unread).await.map_err(|error| session.fail(&error))?;
+                    if is_last {
                         return Ok(());
                     }
                 }
@@ -214,18 +244,25 @@ impl Reader {
             self.hand_on()?;
             if self.in_group && committed.elapsed() >= COMMIT_EVERY {
                 committed = Instant::now();
-                let commit = self.done.commit(&self.consumer, |_| true).await;
-                commit
-                    .or_else(|e| if e.is_retriable() { Ok(()) } else { Err(session.fail(&e)) })?;
+                match self.done.commit(&self.consumer, |_| true).await {
+                    Err(error) if !error.is_retriable() && !is_outlived(&error) => {
+                        return Err(session.fail(&error));
+                    }
+                    // It is tried again, or the next poll joins the group anew.
+                    _ => {}
+                }
             }
         }
     }
 
-    /// Prints what is wanted of them; whether that was the last.
-    fn print(&mut self, records: &[ConsumerRecord]) -> Result<bool, Failure> {
+    /// Prints what is wanted of them.
+    fn print(&mut self, records: &[ConsumerRecord]) -> Result<Printed, Failure> {
         let mut line = Vec::new();
+        let mut printed = Printed::default();
         for record in records {
-            if self.wanted.ends.get(&record.partition).is_some_and(|end| record.offset >= *end) {
+            let ends = self.wanted.ends.get(&record.partition);
+            if printed.is_last || ends.is_some_and(|end| record.offset >= *end) {
+                printed.unread.entry(record.partition).or_insert(record.offset);
                 continue;
             }
             if self.passes(record) {
@@ -235,11 +272,32 @@ impl Reader {
                 self.printed += 1;
             }
             self.pending.insert(record.partition, record.offset + 1);
-            if self.wanted.count.is_some_and(|count| self.printed >= count) {
-                return Ok(true);
+            printed.is_last = self.wanted.count.is_some_and(|count| self.printed >= count);
+        }
+        Ok(printed)
+    }
+
+    /// What was polled and not printed is for who reads on: its partitions stay
+    /// before it.
+    async fn stay(&self, unread: BTreeMap<i32, i64>) -> Result<(), KrafkaError> {
+        for (partition, offset) in unread {
+            self.consumer.pause(&self.wanted.topic, &[partition]).await;
+            self.consumer.seek(&self.wanted.topic, partition, offset).await?;
+        }
+        Ok(())
+    }
+
+    /// Where this member stands in all its partitions, those too of which it
+    /// printed nothing: so the group's lag is told of all that it was to read.
+    /// Positions tell, not records: the last offsets may be of transactions, or
+    /// compacted away.
+    async fn note_positions(&mut self) {
+        let topic = self.wanted.topic.as_str();
+        for partition in self.consumer.assignment().await.remove(topic).unwrap_or_default() {
+            if let Some(position) = self.consumer.position(topic, partition).await {
+                self.pending.insert(partition, position);
             }
         }
-        Ok(false)
     }
 
     fn passes(&self, record: &ConsumerRecord) -> bool {
@@ -260,8 +318,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Whether all that was there at the start is printed. Positions tell, not
-    /// records: the last offsets may be of transactions, or compacted away.
+    /// Whether all that was there at the start is printed.
     async fn at_the_end(&mut self, unassigned: &mut Instant) -> Result<bool, Failure> {
         let topic = self.wanted.topic.as_str();
         let partitions: Vec<i32> = if self.in_group {
@@ -279,17 +336,13 @@ impl Reader {
             return Ok(unassigned.elapsed() > UNASSIGNED);
         }
         *unassigned = Instant::now();
-        let mut positions = BTreeMap::new();
         for partition in partitions {
             let end = self.wanted.ends.get(&partition).copied().unwrap_or(0);
-            match self.consumer.position(topic, partition).await {
-                Some(position) if position >= end => positions.insert(partition, position),
-                _ => return Ok(false),
-            };
+            let position = self.consumer.position(topic, partition).await;
+            if position.is_none_or(|position| position < end) {
+                return Ok(false);
+            }
         }
-        // All that was polled is printed: what is passed over besides is no
-        // record that anybody reads.
-        self.pending.extend(positions);
         Ok(true)
     }
 }
