@@ -1,14 +1,17 @@
 """The client commands of the binary: against Millrace, and with --kafka against Apache Kafka, whose broker they must serve alike."""
 
+import base64
 import json
 import os
 import shutil
 import signal
 import subprocess
 import time
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
 
 from harness.process import until
 from harness.servers import KAFKA_IMPATIENT, ApacheKafka, free_port, millrace_binary
@@ -86,6 +89,46 @@ def test_mistakes_are_told_with_a_guess(cli, name):
     assert "there is no group" in cli("group", "describe", name, code=1).err
 
 
+def test_what_acts_tells_programs_what_it_did(cli, name):
+    """Every command that changes something, by --json; what failed stands in it beside what did not."""
+
+    def partly(*words, **more):
+        done = cli(*words, "--json", code=1, **more)
+        return json.loads(done.out), done.err
+
+    two = f"{name}-2"
+    assert cli.json("topic", "create", name) == [{"topic": name, "created": True, "error": None}]
+    done, said = partly("topic", "create", name, two)
+    assert [(row["topic"], row["created"]) for row in done] == [(name, False), (two, True)]
+    assert "already" in done[0]["error"] and done[1]["error"] is None and done[0]["error"] in said
+    assert [row["created"] for row in cli.json("topic", "create", name, two, "--if-not-exists")] == [False, False]
+    assert cli("topic", "create", name, "--if-not-exists").out == f"topic {name} was created before\n"
+    until(lambda: {name, two} <= {topic["topic"] for topic in cli.json("topic", "list")}, "both are listed")
+    altered = cli.json("topic", "alter", name, two, "--set", "retention.ms=7200000")
+    assert altered == [{"topic": topic, "changed": True, "error": None} for topic in (name, two)]
+    done, _ = partly("topic", "alter", name, "--set", "retention.ms=soon")
+    assert done[0]["changed"] is False and done[0]["error"]
+    assert cli.json("topic", "add-partitions", name, "--to", 3) == {"topic": name, "partitions": 3, "added": 2}
+    until(lambda: len(cli.json("topic", "describe", name)[0]["partitions"]) == 3, "it has three partitions")
+
+    wrote = json.loads(cli("produce", name, "-p", 1, "--json", stdin="a\n").out)
+    assert wrote | {"seconds": 0} == {
+        "topic": name, "records": 1, "bytes": 1, "not_acknowledged": 0, "seconds": 0, "partition": 1, "offset": 0}  # fmt: skip
+    wrote, said = partly("produce", name, "-p", 1, "-f", "json", stdin='{}\n[]\n{\n')
+    assert (wrote["records"], wrote["offset"]) == (2, None) and ":3:" in said
+    assert cli("consume", name, "--group", name).out == "a\n{}\n[]\n"
+    moved = cli.json("group", "reset-offsets", name, "--to", "start", "--yes")
+    assert moved["group"] == name
+    assert [(p["partition"], p["old"], p["new"], p["error"]) for p in moved["partitions"]] == [(0, 0, 0, None), (1, 3, 0, None), (2, 0, 0, None)]
+    trimmed = cli.json("topic", "trim", name, "--before", 2, "-p", 1, "--yes")
+    assert trimmed == {"topic": name, "deleted": 2, "partitions": [{"partition": 1, "old_start": 0, "start": 2, "end": 3, "error": None}]}
+    assert cli.json("topic", "trim", name, "--before", "start", "--yes") == {"topic": name, "deleted": 0, "partitions": []}
+    assert cli.json("cluster", "config", "set", "log.cleaner.threads=2") == {"broker": None, "changed": ["log.cleaner.threads"]}
+    cli("cluster", "config", "set", "--unset", "log.cleaner.threads")
+    assert cli.json("group", "delete", name, "--yes") == [{"group": name, "deleted": True, "error": None}]
+    assert cli.json("topic", "delete", name, two, "--yes") == [{"topic": topic, "deleted": True, "error": None} for topic in (name, two)]
+
+
 def test_what_is_no_broker_is_told_at_once(cli, broker):
     begun = time.monotonic()
     refused = cli("topic", "list", "--brokers", "127.0.0.1:1", code=1).err
@@ -99,6 +142,10 @@ def test_the_cluster_is_described(cli, broker):
     assert broker.name != "kafka" or info["kafka_release"] == "4.3"
     configs = cli.json("cluster", "config", "get", "num.partitions")
     assert configs[0]["name"] == "num.partitions" and configs[0]["value"] == "1"
+    cli("cluster", "config", "set", "log.retention.ms=7200000")
+    until(lambda: cli.json("cluster", "config", "get", "log.retention.ms")[0]["source"] == "cluster", "it is set")
+    assert cli.json("cluster", "config", "get", "log.retention.ms")[0]["default"] == "604800000", "in its own unit, not hours"
+    cli("cluster", "config", "set", "--unset", "log.retention.ms")
     cli("cluster", "config", "set", "log.cleaner.threads=2")
     until(lambda: cli.json("cluster", "config", "get", "log.cleaner.threads")[0]["source"] == "cluster", "it is set")
     cli("cluster", "config", "set", "--unset", "log.cleaner.threads")
@@ -148,6 +195,32 @@ def test_a_bad_line_is_named_and_what_was_written_is_told(cli, name, tmp_path):
     assert cli("consume", name).out == '{"a": 1}\n'
     too_large = cli("produce", name, stdin="x" * 2_000_000, code=1).err
     assert "(standard input):1" in too_large and "max.message.bytes" in too_large, too_large
+
+
+def test_tombstones_and_times_of_records(cli, name, tmp_path):
+    cli("produce", name, "--create", *["-K", "\\x3a", "-Z"], stdin="k:v\nk:\n")
+    read = rows(cli("consume", name, "--json").out)
+    assert [(row["key"], row["value"]) for row in read] == [("k", "v"), ("k", None)]
+    past = datetime.now(UTC).replace(microsecond=250_000) - timedelta(hours=2)
+    ms = int(past.timestamp() * 1000)
+    elsewhere = past.astimezone(timezone(timedelta(hours=2)))
+    (tmp_path / "a.csv").write_text(f"at,n\n{ms},1\n{elsewhere.isoformat(timespec='milliseconds')},2\n{elsewhere:%Y-%m-%dT%H:%M:%S%z},3\n")
+    cli("produce", name, tmp_path / "a.csv", "--timestamp", "at")
+    read = rows(cli("consume", name, "--from", 2, "--json").out)
+    assert [row["timestamp"] for row in read] == [ms, ms, ms - 250]
+    assert read[0]["time"] == past.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def test_large_and_binary_records_come_back_as_they_are(cli, name):
+    cli("topic", "create", name, "--config", "max.message.bytes=20000000")
+    large = b"x" * 8_000_000 + b"\n"
+    until(lambda: any(topic["topic"] == name for topic in cli.json("topic", "list")), "the topic is listed")
+    cli("produce", name, stdin=large)
+    assert cli("consume", name).stdout == large
+    cli("produce", name, "-K", "\\xfe", stdin=b"k\xff\x00\xfe\x80v\xff\n")
+    assert cli("consume", name, "--from", 1, "--format", "%K %V").out == "3 3"
+    [row] = rows(cli("consume", name, "--from", 1, "--json").out)
+    assert (row["key"], row["value"]) == ({"base64": "a/8A"}, {"base64": "gHb/"})
 
 
 def test_what_transactions_left_is_passed_over(broker, cli, name):
@@ -233,7 +306,7 @@ def test_ctrl_c_commits_and_leaves_the_group(cli, name):
         reader.shows("c\r\n")
         described = cli.json("group", "describe", name)
         assert described["state"] == "Stable" and len(described["members"]) == 1
-        assert "1 active members" in cli("group", "reset-offsets", name, "--to", "start", "--yes", code=1).err
+        assert "1 active member," in cli("group", "reset-offsets", name, "--to", "start", "--yes", code=1).err
         reader.interrupt()
         reader.ends()
     described = cli.json("group", "describe", name)
@@ -320,6 +393,7 @@ def test_a_terminal_shows_progress_and_no_color_is_heeded(cli, name, tmp_path):
             lines.write("x\n" * 1000)
             lines.flush()
             writer.shows("producing")
+            writer.shows("records/s")
         writer.shows("wrote 1000 records")
         writer.ends()
     plain = {name: value for name, value in cli.environment.items() if name not in ("NO_COLOR", "CLICOLOR")} | {"TERM": "xterm"}
@@ -328,6 +402,27 @@ def test_a_terminal_shows_progress_and_no_color_is_heeded(cli, name, tmp_path):
         with on_terminal(cli, "topic", "describe", name) as described:
             shown = described.ends()
         assert name in shown and ("\x1b[" in shown) == colours, shown
+
+
+def test_a_person_types_records_and_is_asked_before_they_go(cli, name):
+    cli("topic", "create", name)
+    with on_terminal(cli, "produce", name) as writer:
+        writer.shows("Ctrl-D ends")
+        writer.types("one\ntwo\n\x04")
+        assert "producing" not in writer.ends()
+    until(lambda: cli.json("topic", "list") and cli("consume", name).out == "one\ntwo\n", "both are there")
+    with on_terminal(cli, "topic", "delete", name) as question:
+        question.shows(f"Delete {name} (2 records) for ever? [y/N]")
+        question.types("n\n")
+        assert "nothing was changed" in question.ends(1)
+    with on_terminal(cli, "topic", "trim", name, "--before", "1") as question:
+        question.shows(f"Delete 1 record of {name} for ever? [y/N]")
+        question.types("y\n")
+        assert f"deleted 1 record of {name}" in question.ends()
+    with on_terminal(cli, "topic", "delete", name) as question:
+        question.shows(f"Delete {name} (1 record) for ever? [y/N]")
+        question.types("yes\n")
+        assert f"deleted topic {name}" in question.ends()
 
 
 def test_tables_fit_the_terminal(cli, name):
@@ -416,6 +511,22 @@ def certificate(at, name: str) -> tuple:
     return cert, key
 
 
+def scram_user(bootstrap: str, user: str, password: str):
+    """A user of both SCRAM mechanisms; Kafka takes one of a user at a time."""
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    for mechanism in ScramMechanism.SCRAM_SHA_256, ScramMechanism.SCRAM_SHA_512:
+        credential = ScramCredentialInfo(mechanism, 4096)
+        asked = [UserScramCredentialUpsertion(user, credential, password.encode())]
+        admin.alter_user_scram_credentials(asked)[user].result(30)
+
+
+def unsecured_token(subject: str) -> str:
+    """A token as Kafka's own validator takes it where no other is set: signed by nobody."""
+    claims = {"sub": subject, "iat": int(time.time()) - 5, "exp": int(time.time()) + 3600}
+    parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in ({"alg": "none"}, claims)]
+    return ".".join([*parts, ""])
+
+
 def test_profiles_hold_tls_and_sasl(pytestconfig, cli, tmp_path):
     """Against Kafka alone: Millrace has neither for Kafka's clients."""
     if not pytestconfig.getoption("--kafka"):
@@ -423,45 +534,71 @@ def test_profiles_hold_tls_and_sasl(pytestconfig, cli, tmp_path):
     if not shutil.which("openssl"):
         pytest.skip("openssl is not here")
     cert, key = certificate(tmp_path, "broker")
+    mine, my_key = certificate(tmp_path, "client")
+    other, other_key = certificate(tmp_path, "other")
     (tmp_path / "store.pem").write_bytes(key.read_bytes() + cert.read_bytes())
-    plain, tls, sasl, controller = (free_port() for _ in range(4))
-    login = 'org.apache.kafka.common.security.plain.PlainLoginModule required user_reader="secret";'
+    ports = {name: free_port() for name in ("PLAINTEXT", "SSL", "MUTUAL", "SASL_SSL", "CONTROLLER")}
+    plain, tls, mutual, sasl, controller = ports.values()
+    module = "org.apache.kafka.common.security"
     server = ApacheKafka(
         tmp_path / "kafka", heap="512m", **{
             **KAFKA_IMPATIENT,
-            "listeners": f"PLAINTEXT://127.0.0.1:{plain},SSL://127.0.0.1:{tls},SASL_SSL://127.0.0.1:{sasl},CONTROLLER://127.0.0.1:{controller}",
+            "listeners": ",".join(f"{name}://127.0.0.1:{port}" for name, port in ports.items()),
             "controller.quorum.bootstrap.servers": f"127.0.0.1:{controller}",
-            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,SSL:SSL,MUTUAL:SSL,SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT",
             "ssl.keystore.type": "PEM", "ssl.keystore.location": tmp_path / "store.pem",
-            "sasl.enabled.mechanisms": "PLAIN", "listener.name.sasl_ssl.plain.sasl.jaas.config": login,
+            "ssl.truststore.type": "PEM", "ssl.truststore.location": mine,
+            "listener.name.mutual.ssl.client.auth": "required",
+            "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER",
+            "listener.name.sasl_ssl.plain.sasl.jaas.config": f'{module}.plain.PlainLoginModule required user_reader="secret";',
+            "listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config": f"{module}.scram.ScramLoginModule required;",
+            "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config": f"{module}.scram.ScramLoginModule required;",
+            "listener.name.sasl_ssl.oauthbearer.sasl.jaas.config":
+                f'{module}.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="broker";',
         })  # fmt: skip
     server.bootstrap = f"127.0.0.1:{plain}"
-    (tmp_path / "password").write_text("secret\n")
-    (tmp_path / "wrong").write_text("guess\n")
-    user = 'sasl_mechanism = "PLAIN"\nsasl_user = "reader"\nsasl_password_file'
-    profiles = tmp_path / "profiles.toml"
-    profiles.write_text(f"""
+    for file, text in ("password", "secret\n"), ("wrong", "guess\n"), ("token", unsecured_token("reader")):
+        (tmp_path / file).write_text(text)
+    text = f"""
         [tls]\nbrokers = "127.0.0.1:{tls}"\ntls = true\nca_file = "{cert}"
         [stranger]\nbrokers = "127.0.0.1:{tls}"\ntls = true
         [plain]\nbrokers = "127.0.0.1:{tls}"
         [mistaken]\nbrokers = "127.0.0.1:{plain}"\ntls = true\nca_file = "{cert}"
-        [sasl]\nbrokers = "127.0.0.1:{sasl}"\ntls = true\nca_file = "{cert}"\n{user} = "{tmp_path}/password"
-        [guess]\nbrokers = "127.0.0.1:{sasl}"\ntls = true\nca_file = "{cert}"\n{user} = "{tmp_path}/wrong"
-        """)
+        [known]\nbrokers = "127.0.0.1:{mutual}"\ntls = true\nca_file = "{cert}"\ncert_file = "{mine}"\nkey_file = "{my_key}"
+        [unknown]\nbrokers = "127.0.0.1:{mutual}"\ntls = true\nca_file = "{cert}"\ncert_file = "{other}"\nkey_file = "{other_key}"
+        [nameless]\nbrokers = "127.0.0.1:{mutual}"\ntls = true\nca_file = "{cert}"
+        """
+
+    def with_sasl(profile, mechanism, file):
+        return f"""
+        [{profile}]\nbrokers = "127.0.0.1:{sasl}"\ntls = true\nca_file = "{cert}"
+        sasl_mechanism = "{mechanism}"\nsasl_user = "reader"\nsasl_password_file = "{tmp_path}/{file}"
+        """
+
+    mechanisms = {"login": "PLAIN", "scram-256": "SCRAM-SHA-256", "scram-512": "SCRAM-SHA-512"}
+    for profile, mechanism in mechanisms.items():
+        text += with_sasl(profile, mechanism, "password") + with_sasl(f"{profile}-guess", mechanism, "wrong")
+    profiles = tmp_path / "profiles.toml"
+    profiles.write_text(text + with_sasl("bearer", "OAUTHBEARER", "token") + with_sasl("bearer-guess", "OAUTHBEARER", "wrong"))
     try:
         server.start()
+        scram_user(server.bootstrap, "reader", "secret")
         cli("topic", "create", "secret", "--profiles", profiles, "--profile", "tls")
-        cli("produce", "secret", "--profiles", profiles, "--profile", "tls", stdin="hush\n")
-        assert cli("consume", "secret", "--profiles", profiles, "--profile", "sasl").out == "hush\n"
+        cli("produce", "secret", "--profiles", profiles, "--profile", "known", stdin="hush\n")
+        for profile in *mechanisms, "bearer", "known", "tls":
+            assert cli("consume", "secret", "--profiles", profiles, "--profile", profile).out == "hush\n", profile
 
         def refused(profile):
             return cli("topic", "list", "--profiles", profiles, "--profile", profile, code=1).err
 
-        told = {profile: refused(profile) for profile in ("stranger", "plain", "mistaken", "guess")}
-        print(told)
+        told = {profile: refused(profile) for profile in ("stranger", "plain", "mistaken", "unknown", "nameless")}
+        guesses = [f"{profile}-guess" for profile in (*mechanisms, "bearer")]
+        told |= {profile: refused(profile) for profile in guesses}
+        print(json.dumps(told, indent=1))
         assert "ca_file" in told["stranger"]
         assert "needs a profile with tls = true" in told["plain"]
         assert "does not speak TLS" in told["mistaken"]
-        assert "sasl_user or password" in told["guess"]
+        assert "cert_file" in told["unknown"] and "cert_file" in told["nameless"]
+        assert all("sasl_user or password" in told[profile] for profile in guesses)
     finally:
         server.stop()

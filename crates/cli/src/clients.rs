@@ -6,7 +6,9 @@
 //! answer through [`Out`](crate::Out), and every error that a broker or a
 //! connection gave becomes a sentence in `failure`.
 
+pub(crate) mod escape;
 mod failure;
+pub(crate) mod outcome;
 pub(crate) mod path;
 pub(crate) mod positions;
 mod profile;

@@ -51,17 +51,55 @@ pub(crate) const fn source_name(source: i8) -> &'static str {
     }
 }
 
-/// The value that holds where nobody says another: the last synonym of all.
+/// The value that holds where nobody says another: the last synonym of all, in
+/// the config's own unit (the default of log.retention.ms is log.retention.hours').
 pub(crate) fn default_of(entry: &ConfigEntry) -> Option<String> {
-    let of_default = entry.synonyms.iter().rev().find(|synonym| synonym.source == 5);
-    match of_default {
-        Some(synonym) => synonym.value.clone(),
+    let mut defaults = entry.synonyms.iter().filter(|s| s.source == 5);
+    match defaults.next_back() {
+        Some(synonym) => Some(in_unit_of(&entry.name, &synonym.name, synonym.value.as_deref()?)),
         None if entry.config_source == 5 => entry.value.clone(),
         None => None,
     }
 }
 
+/// A time that is another config's value, in the unit that ends this one's name.
+fn in_unit_of(name: &str, other: &str, value: &str) -> String {
+    let ms_of = |name: &str| match name.rsplit('.').next() {
+        Some("ms") => Some(1),
+        Some("minutes") => Some(60_000),
+        Some("hours") => Some(3_600_000),
+        _ => None,
+    };
+    let times = ms_of(other).zip(ms_of(name)).map(|(theirs, ours): (i64, i64)| theirs / ours);
+    // Without a bound is -1 in every unit.
+    let number = value.parse::<i64>().ok().filter(|number| *number > 0);
+    let converted = number.zip(times).and_then(|(number, times)| number.checked_mul(times.max(1)));
+    converted.map_or_else(|| value.to_owned(), |number| number.to_string())
+}
+
 /// A topic's id as Kafka's tools write it.
 pub(crate) fn uuid_text(id: [u8; 16]) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_default_is_told_in_the_configs_own_unit() {
+        let (ms, minutes, hours) =
+            ("log.retention.ms", "log.retention.minutes", "log.retention.hours");
+        for (name, other, value, told) in [
+            (ms, hours, "168", "604800000"),
+            (ms, minutes, "3", "180000"),
+            (minutes, hours, "168", "10080"),
+            (ms, hours, "-1", "-1"),
+            (hours, hours, "168", "168"),
+            ("retention.bytes", "log.retention.bytes", "12", "12"),
+            ("cleanup.policy", "log.cleanup.policy", "delete", "delete"),
+        ] {
+            assert_eq!(in_unit_of(name, other, value), told, "{name} of {other}={value}");
+        }
+    }
 }

@@ -18,13 +18,14 @@ use krafka::admin::{CreateTopicsOptions, NewTopic};
 use krafka::producer::Producer;
 use krafka::{Compression, Record};
 
-use crate::Failure;
+use crate::clients::escape::separator;
 use crate::clients::path::FieldPath;
 use crate::clients::positions::chosen;
 use crate::clients::session::{Connection, Session, no_topic, pair};
-use crate::terminal::{Counted, Progress};
+use crate::terminal::{Progress, counted, say};
+use crate::{Failure, Out};
 use acks::{Acks, Origin};
-use source::{Item, Source};
+use source::{Item, Rules, Source};
 
 /// Write records to a topic, from files or standard input.
 ///
@@ -34,7 +35,7 @@ use source::{Item, Source};
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Rows of CSV: what is a number, true or false in JSON becomes one, an empty field null, anything else a text (007 too). \
-Lines: with --key-separator what stands before it is the key. The line's end (LF or CR LF) is not part of the record.
+Lines: with --key-separator what stands before it is the key, and \\t \\n \\xHH in it are as in C. The line's end (LF or CR LF) is not part of the record.
 
 Examples:
   echo 'hello, mill' | millrace produce first --create
@@ -42,8 +43,10 @@ Examples:
   millrace produce flights 2026-01.csv 2026-02.csv --key carrier --compression zstd
   kcat -C -b old:9092 -t orders -K '\\t' -e | millrace produce orders -K '\\t'
 
+With --json: {topic, records, bytes, not_acknowledged, seconds, partition, offset}; partition and offset are of the only record, or \
+null.
 Exit codes: 0 all records were acknowledged, 1 one was not, or a line could not be read (what was acknowledged before is \
-told), 2 the command line can't be.")]
+told), 2 the command line can't be, 130 ended by a second Ctrl-C.")]
 pub struct ProduceArgs {
     /// Name of the topic
     #[arg(value_name = "TOPIC")]
@@ -57,9 +60,17 @@ pub struct ProduceArgs {
     /// Field of the JSON value or column of the CSV that is the key, such as user.id
     #[arg(long, short, value_name = "FIELD", value_parser = field, conflicts_with = "key_separator")]
     key: Option<FieldPath>,
-    /// What stands between key and value of a line; \t is a tab
-    #[arg(long, short = 'K', value_name = "TEXT")]
-    key_separator: Option<String>,
+    /// What stands between key and value of a line; \t is a tab, \xHH any byte
+    #[arg(long, short = 'K', value_name = "TEXT", value_parser = separator)]
+    key_separator: Option<Bytes>,
+    /// With --key-separator: a line with nothing behind it is a tombstone, which deletes its key where the
+    /// topic is compacted
+    #[arg(long, short = 'Z', requires = "key_separator")]
+    tombstones: bool,
+    /// Field of the JSON value or column of the CSV that is the record's time: milliseconds since 1970, or such
+    /// as 2026-11-23T10:15Z [default: now]
+    #[arg(long, short = 'T', value_name = "FIELD", value_parser = field)]
+    timestamp: Option<FieldPath>,
     /// Header of each record; may be repeated
     #[arg(long = "header", short = 'H', value_name = "NAME=VALUE", value_parser = pair)]
     headers: Vec<(String, String)>,
@@ -75,6 +86,9 @@ pub struct ProduceArgs {
     /// No progress and no summary
     #[arg(long, short)]
     quiet: bool,
+    /// Print the summary as JSON
+    #[arg(long, conflicts_with = "quiet")]
+    json: bool,
     #[command(flatten)]
     connection: Connection,
 }
@@ -109,28 +123,40 @@ const DELIVERY: Duration = Duration::from_secs(60);
 const BATCH_BYTES: usize = 256 * 1024;
 
 pub(crate) async fn run(args: ProduceArgs) -> Result<(), Failure> {
-    let source =
-        Source::open(&args.files, args.format, args.key.clone(), args.key_separator.as_deref())?;
+    let rules = Rules {
+        format: args.format,
+        key: args.key.clone(),
+        separator: args.key_separator.clone(),
+        tombstones: args.tombstones,
+        timestamp: args.timestamp.clone(),
+    };
+    let source = Source::open(&args.files, rules)?;
     let session = Session::open(&args.connection).await?;
     prepare(&session, &args).await?;
     let producer = producer(&session, &args).await?;
-    let progress =
-        (!args.quiet).then(|| Progress::new("producing", Counted::Bytes, source.total_bytes()));
+    // A line that moves would be in the way of who types.
+    let progress = (!args.quiet && !source.is_typed())
+        .then(|| Progress::of_records("producing", source.total_bytes()));
+    if !args.quiet && source.is_typed() {
+        say("type records, a line each; Ctrl-D ends");
+    }
     let started = Instant::now();
     let (acks, taken) = Acks::start(progress);
     let read = send(&session, &producer, &args, source, acks).await;
     // What is queued goes out, whatever ended the reading.
     let closed = producer.close().await;
     let outcome = taken.finish().await;
-    if !args.quiet {
-        eprintln!("{}", outcome.summary(&args.topic, started.elapsed()));
+    if args.json {
+        let mut out = Out::stdout(true);
+        out.json(&outcome.json(&args.topic, started.elapsed()))?;
+        out.flush()?;
+    } else if !args.quiet {
+        say(&outcome.summary(&args.topic, started.elapsed()));
     }
     if let Some((origin, error)) = outcome.refused {
         let Failure::Failed(why) = session.fail(&error) else { return Err(session.fail(&error)) };
-        let lost = outcome.not_acknowledged;
-        return Err(Failure::Failed(format!(
-            "{origin}: {why} ({lost} records were not acknowledged)"
-        )));
+        let lost = counted(outcome.not_acknowledged, "record");
+        return Err(Failure::Failed(format!("{origin}: {why} ({lost} not acknowledged)")));
     }
     read?;
     closed.map_err(|error| session.fail(&error))?;
@@ -200,8 +226,9 @@ async fn send(
             item = items.recv() => item,
         };
         let Some(item) = item else { return Ok(()) };
-        let Item { key, value, origin } = item?;
-        let handle = producer.enqueue(record(args, key, value)).await;
+        let item = item?;
+        let origin = item.origin.clone();
+        let handle = producer.enqueue(record(args, item)).await;
         let handle = handle.map_err(|error| told(&origin, &session.fail(&error)))?;
         acks.expect(origin, handle).await;
     }
@@ -211,14 +238,12 @@ fn told(origin: &Origin, failure: &Failure) -> Failure {
     Failure::Failed(format!("{origin}: {failure}"))
 }
 
-fn record(args: &ProduceArgs, key: Option<Bytes>, value: Bytes) -> Record {
-    let mut record = Record::new(args.topic.as_str(), value);
-    if let Some(key) = key {
-        record = record.key(key);
-    }
-    if let Some(partition) = args.partition {
-        record = record.partition(partition);
-    }
+fn record(args: &ProduceArgs, item: Item) -> Record {
+    let mut record = Record::new(args.topic.as_str(), Bytes::new());
+    record.key = item.key;
+    record.value = item.value;
+    record.timestamp = item.timestamp;
+    record.partition = args.partition;
     for (name, value) in &args.headers {
         record = record.header(name, value.clone());
     }

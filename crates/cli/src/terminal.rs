@@ -9,12 +9,13 @@
 mod progress;
 mod table;
 
+use std::fmt;
 use std::io::{self, BufRead as _, BufWriter, IsTerminal as _, StdoutLock, Write};
 
 use console::{Style, Term};
 use serde::Serialize;
 
-pub use progress::{Counted, Progress};
+pub use progress::Progress;
 pub use table::{Side, Table};
 
 /// Why a command did not do what it was asked for. Messages are whole
@@ -169,10 +170,21 @@ fn style(tone: Tone) -> Style {
 pub fn report(failure: &Failure) -> u8 {
     if !matches!(failure, Failure::Closed) {
         let name = style(Tone::Bad).for_stderr().apply_to("millrace:");
-        // There is nobody to tell that standard error can't be written.
-        writeln!(io::stderr(), "{name} {failure}").ok();
+        say(&format!("{name} {failure}"));
     }
     failure.exit_code()
+}
+
+/// A line on standard error, beside the answer.
+pub fn say(text: &str) {
+    // There is nobody to tell that standard error can't be written.
+    writeln!(io::stderr(), "{text}").ok();
+}
+
+/// `1 record`, `2 records`.
+pub fn counted<N: fmt::Display + PartialEq + From<u8>>(count: N, noun: &str) -> String {
+    let plural = if count == N::from(1) { "" } else { "s" };
+    format!("{count} {noun}{plural}")
 }
 
 /// Asks a yes-or-no question on standard error. `yes` answers it beforehand.
@@ -188,9 +200,12 @@ pub fn confirm(question: &str, yes: bool) -> Result<(), Failure> {
         return Err(Failure::Usage(format!("{question} Say --yes where nobody can be asked")));
     }
     let mut to = io::stderr();
-    write!(to, "{question} [y/N] ").and_then(|()| to.flush())?;
     let mut answer = String::new();
-    stdin.lock().read_line(&mut answer)?;
+    let asked = write!(to, "{question} [y/N] ").and_then(|()| to.flush());
+    let asked = asked.and_then(|()| stdin.lock().read_line(&mut answer));
+    asked.map_err(|error| {
+        Failure::Failed(format!("can't ask whether to do it ({error}); --yes says so beforehand"))
+    })?;
     match answer.trim().to_ascii_lowercase().as_str() {
         "y" | "yes" => Ok(()),
         _ => Err(Failure::Failed("nothing was changed".to_owned())),
@@ -200,6 +215,12 @@ pub fn confirm(question: &str, yes: bool) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nouns_follow_their_number() {
+        let said = [counted(0, "record"), counted(1_u64, "record"), counted(2_i64, "record")];
+        assert_eq!(said, ["0 records", "1 record", "2 records"]);
+    }
 
     #[test]
     fn a_closed_pipe_is_no_failure_and_a_full_disk_is() {

@@ -13,7 +13,7 @@ use hyper::client::conn::http1;
 use hyper::header;
 use hyper_util::rt::TokioIo;
 use millrace_cli::Failure;
-use millrace_cli::terminal::{Counted, Out, Progress};
+use millrace_cli::terminal::{Out, Progress};
 use serde::Deserialize;
 use tokio::net::TcpStream;
 
@@ -169,6 +169,12 @@ async fn ask(address: &str, token: &Token, dest: &Path) -> Result<Figures, Failu
 async fn follow(mut body: Incoming) -> Result<Figures, Failure> {
     let mut text = Vec::new();
     let mut bar: Option<Progress> = None;
+    let mut show = |figures: Figures| {
+        if figures.files_total > 0 {
+            let total = Some(figures.bytes_total);
+            bar.get_or_insert_with(|| Progress::new("copying", total)).at(figures.bytes);
+        }
+    };
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else { break };
         text.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
@@ -176,13 +182,11 @@ async fn follow(mut body: Incoming) -> Result<Figures, Failure> {
             let line: Vec<u8> = text.drain(..=end).collect();
             match serde_json::from_slice(&line) {
                 Ok(Line::Began(_)) => {}
-                Ok(Line::Progress(figures)) if figures.files_total > 0 => {
-                    let total = Some(figures.bytes_total);
-                    bar.get_or_insert_with(|| Progress::new("copying", Counted::Bytes, total))
-                        .at(figures.bytes);
+                Ok(Line::Progress(figures)) => show(figures),
+                Ok(Line::Done(figures)) => {
+                    show(figures);
+                    return Ok(figures);
                 }
-                Ok(Line::Progress(_)) => {}
-                Ok(Line::Done(figures)) => return Ok(figures),
                 Ok(Line::Error(error)) => return Err(Failure::Failed(error)),
                 Err(error) => {
                     return Err(Failure::Failed(format!("the server's answer is odd: {error}")));

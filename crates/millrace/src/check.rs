@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::Args;
 use millrace_cli::Failure;
-use millrace_cli::terminal::{Counted, Out, Progress, Tone, toned};
+use millrace_cli::terminal::{Out, Progress, Tone, toned};
 use millrace_store::catalog::{CatalogError, CatalogState, sqlite};
 use millrace_store::check::{
     CheckProgress, CheckRequest, Checked, Finding, FindingKind, LostOffsets, check,
@@ -193,25 +193,29 @@ impl Held {
         let progress = CheckProgress::default();
         let over = AtomicBool::new(false);
         let checked = std::thread::scope(|scope| {
-            scope.spawn(|| show(&progress, &over));
+            let shown = scope.spawn(|| show(&progress, &over));
             let checked = check(&request, &progress, each);
             over.store(true, Ordering::Release);
+            shown.thread().unpark();
             checked
         });
         checked.map_err(|error| Failure::Failed(format!("can't check {dir}: {error}")))
     }
 }
 
-/// Shows how far a check is until it is over.
+/// Shows how far a check is until it is over, when it is unparked.
 fn show(progress: &CheckProgress, over: &AtomicBool) {
     let mut bar: Option<Progress> = None;
-    while !over.load(Ordering::Acquire) {
+    loop {
+        let is_over = over.load(Ordering::Acquire);
         let (done, total) = progress.bytes();
         if total > 0 {
-            bar.get_or_insert_with(|| Progress::new("verifying", Counted::Bytes, Some(total)))
-                .at(done);
+            bar.get_or_insert_with(|| Progress::new("verifying", Some(total))).at(done);
         }
-        std::thread::sleep(LOOK_EVERY);
+        if is_over {
+            return;
+        }
+        std::thread::park_timeout(LOOK_EVERY);
     }
 }
 

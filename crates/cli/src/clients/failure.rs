@@ -95,10 +95,18 @@ fn refused(said: &str, link: &Link) -> String {
             "{brokers}: its certificate is not from a known issuer: name the issuer's in the profile, ca_file = \"...\""
         );
     }
+    if said.contains("alert") && said.to_ascii_lowercase().contains("certificate") {
+        return format!(
+            "{brokers} wants the certificate of a client that it knows: cert_file and key_file in the profile ({said})"
+        );
+    }
     if said.contains("certificate") {
         return format!("{brokers}: {said}");
     }
     if link.sasl {
+        // The library names the brokers and Kafka's code before what was said.
+        let said = said.split_once("]: ").map_or(said, |(_, said)| said);
+        let said = said.rsplit(" - ").next().unwrap_or(said);
         return format!("{brokers} refuses the profile's sasl_user or password: {said}");
     }
     format!("{brokers} refuses the connection: {said}; a profile holds TLS and SASL settings")
@@ -136,11 +144,15 @@ fn broker(code: ErrorCode, message: &str) -> String {
             "this user may not do that; --profile names another"
         }
         ErrorCode::GroupIdNotFound => "there is no such group",
-        ErrorCode::NonEmptyGroup => "the group has members: stop them first",
-        ErrorCode::UnknownMemberId => "the group has members: stop them first",
+        ErrorCode::NonEmptyGroup | ErrorCode::UnknownMemberId => {
+            "the group has members: stop them first"
+        }
         ErrorCode::OffsetOutOfRange => "the partition does not hold that offset",
         ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge => {
             "the record is larger than the topic takes; `millrace topic alter TOPIC --set max.message.bytes=BYTES` raises it"
+        }
+        ErrorCode::PolicyViolation if said.is_none() => {
+            "a policy of the topic or the cluster forbids it (Kafka trims no compacted topic)"
         }
         ErrorCode::UnknownTopicOrPartition => "there is no such topic or partition",
         _ => return said.map_or_else(|| format!("{code:?}"), str::to_owned),
@@ -159,6 +171,7 @@ mod tests {
             |code, message: &str| failure(&KrafkaError::broker(code, message), &link).to_string();
         assert_eq!(said(ErrorCode::InvalidConfig, "Unknown name: x."), "Unknown name: x");
         assert_eq!(said(ErrorCode::GroupIdNotFound, "GroupIdNotFound"), "there is no such group");
-        assert_eq!(said(ErrorCode::PolicyViolation, ""), "PolicyViolation");
+        assert_eq!(said(ErrorCode::InvalidRequest, ""), "InvalidRequest");
+        assert!(said(ErrorCode::PolicyViolation, "").contains("forbids it"));
     }
 }

@@ -28,6 +28,11 @@ impl FieldPath {
         names.iter().all(|name| !name.is_empty()).then(|| Self { text: text.to_owned(), names })
     }
 
+    /// Whether it is this name: of a column, which may have dots of its own.
+    pub(crate) fn is_name(&self, name: &str) -> bool {
+        self.text == name || matches!(self.names.as_slice(), [only] if only == name)
+    }
+
     /// What stands there.
     pub(crate) fn of<'v>(&self, value: &'v Value) -> Option<&'v Value> {
         self.names.iter().try_fold(value, |value, name| match value {
@@ -59,6 +64,8 @@ mod tests {
         assert_eq!(at("0"), Some(json!(1)));
         assert_eq!(at("a.x"), None);
         assert_eq!(at("a.b.-1"), None);
+        let is = |path: &str, name| FieldPath::parse(path).unwrap().is_name(name);
+        assert!(is("a.b", "a.b") && is("a\\.b\\.", "a.b.") && !is("a.b", "a"));
         for wrong in ["", ".", "a.", "a..b", "a\\"] {
             assert_eq!(FieldPath::parse(wrong), None, "{wrong}");
         }

@@ -8,6 +8,7 @@ use super::session::Session;
 use super::time;
 use super::when::When;
 use crate::Failure;
+use crate::terminal::counted;
 
 /// A topic's name and a partition of it.
 pub(crate) type Place = (String, i32);
@@ -112,6 +113,24 @@ impl Session {
         consumer.close().await.map_err(|error| self.fail(&error))?;
         Ok(offsets)
     }
+}
+
+/// The partitions of a topic that have a leader, which alone knows offsets.
+pub(crate) fn led(topic: &TopicDescription) -> impl Iterator<Item = Place> {
+    let led = topic.partitions.iter().filter(|partition| partition.leader.is_some());
+    led.map(|partition| (topic.name.clone(), partition.partition))
+}
+
+/// The records of a topic; `None` where a partition has no leader to tell.
+pub(crate) fn records(topic: &TopicDescription, ranges: &BTreeMap<Place, Range>) -> Option<i64> {
+    let place = |partition| (topic.name.clone(), partition);
+    let each = topic.partitions.iter().map(|p| ranges.get(&place(p.partition)));
+    each.map(|range| range.map(|range| range.records())).sum()
+}
+
+/// As many records, in words.
+pub(crate) fn said(records: Option<i64>) -> String {
+    records.map_or_else(|| "records unknown".to_owned(), |records| counted(records, "record"))
 }
 
 /// The partitions of a topic that were asked for; all where none was.

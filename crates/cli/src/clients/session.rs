@@ -16,9 +16,10 @@ use krafka::admin::{
 use krafka::{Kafka, KrafkaError};
 
 use super::failure::{Link, failure};
+use super::outcome::Outcomes;
 use super::profile::{self, Profile};
+use crate::Failure;
 use crate::suggest::{did_you_mean, nearest};
-use crate::{Failure, Out};
 
 const CONNECT: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_secs(30);
@@ -66,6 +67,10 @@ impl Connection {
         };
         let security = profile.security(name.as_deref().unwrap_or_default())?;
         let brokers = with_ports(&brokers.unwrap_or_else(|| BROKERS.to_owned()));
+        if brokers.is_empty() {
+            let why = "no broker is named: say --brokers HOST:PORT, or brokers in the profile";
+            return Err(Failure::Usage(why.to_owned()));
+        }
         let link = Link { brokers, tls: profile.is_tls(), sasl: profile.is_sasl() };
         Ok((link, security))
     }
@@ -75,8 +80,14 @@ impl Connection {
 fn with_ports(brokers: &str) -> String {
     let with_port = |broker: &str| {
         let broker = broker.trim();
-        let bare = !broker.contains(':') || broker.ends_with(']');
-        if bare { format!("{broker}:9092") } else { broker.to_owned() }
+        match broker.matches(':').count() {
+            0 => format!("{broker}:9092"),
+            1 => broker.to_owned(),
+            // An address of IPv6, whose own colons need brackets before a port.
+            _ if broker.ends_with(']') => format!("{broker}:9092"),
+            _ if broker.contains(']') => broker.to_owned(),
+            _ => format!("[{broker}]:9092"),
+        }
     };
     brokers.split(',').filter(|b| !b.trim().is_empty()).map(with_port).collect::<Vec<_>>().join(",")
 }
@@ -186,24 +197,21 @@ impl Session {
         Ok(entries)
     }
 
-    /// Says of each that it was deleted, up to the first that was not.
-    ///
-    /// # Errors
-    /// Why it was not.
-    pub(crate) fn tell_deleted(
+    /// What became of each that was named, from what the brokers answered.
+    pub(crate) fn outcomes(
         &self,
-        kind: &str,
+        kind: &'static str,
+        done: &'static str,
         names: &[String],
         results: &HashMap<String, Result<(), KrafkaError>>,
-    ) -> Result<(), Failure> {
-        let mut out = Out::stdout(false);
+    ) -> Outcomes {
+        let mut outcomes = Outcomes::new(kind, done);
         for name in names {
-            if let Some(Err(error)) = results.get(name) {
-                return Err(self.fail_of(&format!("{kind} {name}"), error));
-            }
-            out.line(format!("deleted {kind} {name}"))?;
+            let failed = |error| self.fail_of(&format!("{kind} {name}"), error);
+            let result = results.get(name).map_or(Ok(&()), Result::as_ref);
+            outcomes.add(name, result.map(|()| true).map_err(failed));
         }
-        out.flush()
+        outcomes
     }
 
     /// Takes leave of the brokers.
@@ -258,6 +266,7 @@ mod tests {
     #[test]
     fn a_broker_without_a_port_is_on_kafkas() {
         assert_eq!(with_ports("a, b:1,[::1],[::1]:2,"), "a:9092,b:1,[::1]:9092,[::1]:2");
+        assert_eq!(with_ports("::1,fe80::2"), "[::1]:9092,[fe80::2]:9092");
     }
 
     #[test]

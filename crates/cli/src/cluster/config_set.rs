@@ -2,6 +2,7 @@
 
 use clap::Args;
 use krafka::admin::{ConfigOp, ConfigResource, IncrementalAlterConfigsOptions};
+use serde_json::json;
 
 use crate::clients::session::{Connection, Session, guess_config, pair};
 use crate::{Failure, Out};
@@ -17,6 +18,7 @@ Examples:
   millrace cluster config set --unset log.retention.ms
   millrace cluster config set --broker 2 log.cleaner.threads=4
 
+With --json: {broker, changed: [name]}; broker is null where all were changed.
 Exit codes: 0 done, 1 failed, 2 the command line can't be.")]
 pub struct SetArgs {
     /// What to set
@@ -28,6 +30,9 @@ pub struct SetArgs {
     /// Only of this broker [default: of all]
     #[arg(long, value_name = "ID")]
     broker: Option<i32>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     connection: Connection,
 }
@@ -51,10 +56,14 @@ pub(super) async fn run(args: SetArgs) -> Result<(), Failure> {
         };
         return Err(guess_config(session.fail(&error), names(), &known));
     }
-    let of = args.broker.map_or_else(|| "all brokers".to_owned(), |id| format!("broker {id}"));
-    let mut out = Out::stdout(false);
-    out.line(format!("changed {} of {of}", names().collect::<Vec<_>>().join(", ")))?;
-    out.flush()?;
     session.close().await;
-    Ok(())
+    let changed: Vec<&str> = names().collect();
+    let mut out = Out::stdout(args.json);
+    if args.json {
+        out.json(&json!({ "broker": args.broker, "changed": changed }))?;
+    } else {
+        let of = args.broker.map_or_else(|| "all brokers".to_owned(), |id| format!("broker {id}"));
+        out.line(format!("changed {} of {of}", changed.join(", ")))?;
+    }
+    out.flush()
 }

@@ -5,6 +5,7 @@ use base64::prelude::BASE64_STANDARD;
 use krafka::ConsumerRecord;
 use serde_json::{Value, json};
 
+use crate::clients::escape::escape;
 use crate::clients::time;
 
 /// What `--format` says.
@@ -92,24 +93,6 @@ fn part(letter: char) -> Result<Part, String> {
             return Err(format!(
                 "%{other} means nothing: there are %t %p %o %k %K %v %V %T %d %h and %%"
             ));
-        }
-    })
-}
-
-fn escape(characters: &mut std::str::Chars<'_>) -> Result<u8, String> {
-    Ok(match characters.next() {
-        Some('n') => b'\n',
-        Some('t') => b'\t',
-        Some('r') => b'\r',
-        Some('\\') => b'\\',
-        Some('x') => {
-            let digits: String = characters.by_ref().take(2).collect();
-            let byte = (digits.len() == 2).then(|| u8::from_str_radix(&digits, 16).ok()).flatten();
-            byte.ok_or_else(|| format!("\\x{digits} is no byte: say two hexadecimal digits"))?
-        }
-        other => {
-            let other = other.map(String::from).unwrap_or_default();
-            return Err(format!("\\{other} means nothing: there are \\n \\t \\r \\\\ and \\xHH"));
         }
     })
 }

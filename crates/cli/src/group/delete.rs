@@ -16,6 +16,7 @@ use crate::terminal::confirm;
 Example:
   millrace group delete billing-test --yes
 
+With --json: a list of {group, deleted, error}; error is null where there is none.
 Exit codes: 0 all are deleted, 1 one is not, 2 the command line can't be, or nobody can be asked.")]
 pub struct DeleteArgs {
     /// Names
@@ -24,6 +25,9 @@ pub struct DeleteArgs {
     /// Don't ask
     #[arg(long, short)]
     yes: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     connection: Connection,
 }
@@ -40,7 +44,7 @@ pub(super) async fn run(args: DeleteArgs) -> Result<(), Failure> {
     let options = DeleteConsumerGroupsOptions::default();
     let answer = session.admin.delete_consumer_groups(&args.groups, options).await;
     let results = answer.map_err(|error| session.fail(&error))?;
-    session.tell_deleted("group", &args.groups, &results)?;
+    let outcomes = session.outcomes("group", "deleted", &args.groups, &results);
     session.close().await;
-    Ok(())
+    outcomes.tell(args.json)
 }

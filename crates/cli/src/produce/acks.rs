@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use krafka::KrafkaError;
 use krafka::producer::DeliveryHandle;
+use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
@@ -53,7 +54,7 @@ pub(super) struct Taken(JoinHandle<Outcome>);
 /// What was written.
 #[derive(Default)]
 pub(super) struct Outcome {
-    pub(super) records: u64,
+    records: u64,
     /// Of keys and values.
     bytes: u64,
     pub(super) not_acknowledged: u64,
@@ -105,6 +106,7 @@ async fn take(
                 outcome.place = Some((written.partition, written.offset));
                 if let Some(progress) = &progress {
                     progress.at(origin.read);
+                    progress.record();
                 }
             }
             Err(error) => {
@@ -126,14 +128,35 @@ impl Outcome {
         if let (1, Some((partition, offset))) = (self.records, self.place) {
             return format!("wrote 1 record to {topic}, partition {partition}, offset {offset}");
         }
+        if self.records == 0 {
+            return format!("wrote nothing to {topic}");
+        }
         let seconds = took.as_secs_f64().max(0.001);
-        let rate = |count: u64| f64::from(u32::try_from(count).unwrap_or(u32::MAX)) / seconds;
-        let mb = rate(self.bytes / 1000) * seconds / 1000.0;
+        let (records, mb) = (decimal(self.records), decimal(self.bytes) / 1e6);
         format!(
-            "wrote {} records ({mb:.1} MB) to {topic} in {seconds:.1} s: {:.0} records/s, {:.1} MB/s",
-            self.records,
-            rate(self.records),
+            "wrote {records} records ({mb:.1} MB) to {topic} in {seconds:.1} s: {:.0} records/s, \
+             {:.1} MB/s",
+            records / seconds,
             mb / seconds
         )
     }
+
+    /// The same for programs.
+    pub(super) fn json(&self, topic: &str, took: Duration) -> Value {
+        let only = self.place.filter(|_| self.records == 1);
+        json!({
+            "topic": topic,
+            "records": self.records,
+            "bytes": self.bytes,
+            "not_acknowledged": self.not_acknowledged,
+            "seconds": took.as_secs_f64(),
+            "partition": only.map(|(partition, _)| partition),
+            "offset": only.map(|(_, offset)| offset),
+        })
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "rates are told with few digits")]
+const fn decimal(count: u64) -> f64 {
+    count as f64
 }

@@ -2,7 +2,7 @@
 //! who reads them wait: records come through a bounded channel.
 
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Read};
+use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +17,7 @@ use super::acks::Origin;
 use super::{Format, rows};
 use crate::Failure;
 use crate::clients::path::FieldPath;
+use crate::clients::time;
 use crate::suggest::{did_you_mean, nearest};
 
 /// Records that are read ahead.
@@ -26,16 +27,34 @@ const AHEAD: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Item {
     pub(super) key: Option<Bytes>,
-    pub(super) value: Bytes,
+    /// `None` is a tombstone.
+    pub(super) value: Option<Bytes>,
+    /// Milliseconds since 1970.
+    pub(super) timestamp: Option<i64>,
     pub(super) origin: Origin,
+}
+
+/// How records are made of what is read.
+#[derive(Default)]
+pub(super) struct Rules {
+    /// By the file's name where it is not said.
+    pub(super) format: Option<Format>,
+    /// The field that is the key.
+    pub(super) key: Option<FieldPath>,
+    /// What stands between key and value of a line.
+    pub(super) separator: Option<Bytes>,
+    /// Nothing behind the separator is a tombstone.
+    pub(super) tombstones: bool,
+    /// The field that is the time.
+    pub(super) timestamp: Option<FieldPath>,
 }
 
 /// Files that can be read, each with its format.
 pub(super) struct Source {
     files: Vec<Input>,
-    key: Option<FieldPath>,
-    separator: Option<Vec<u8>>,
+    rules: Rules,
     total_bytes: Option<u64>,
+    is_typed: bool,
 }
 
 struct Input {
@@ -46,26 +65,25 @@ struct Input {
 
 impl Source {
     /// Opens all of them, so that a misspelt one is told before a record is sent.
-    pub(super) fn open(
-        files: &[PathBuf],
-        format: Option<Format>,
-        key: Option<FieldPath>,
-        separator: Option<&str>,
-    ) -> Result<Self, Failure> {
+    pub(super) fn open(files: &[PathBuf], rules: Rules) -> Result<Self, Failure> {
         let stdin = [PathBuf::from("-")];
         let files = if files.is_empty() { &stdin } else { files };
         let mut total_bytes = Some(0);
         let mut inputs = Vec::new();
         for path in files {
-            let format = format.unwrap_or_else(|| by_name(path));
+            let format = rules.format.unwrap_or_else(|| by_name(path));
             let name = if path.as_os_str() == "-" { Path::new("(standard input)") } else { path };
-            if format == Format::Lines && key.is_some() {
+            if format == Format::Lines && (rules.key.is_some() || rules.timestamp.is_some()) {
+                let (flag, or) = match rules.key {
+                    Some(_) => ("--key", ", or --key-separator"),
+                    None => ("--timestamp", ""),
+                };
                 return Err(Failure::Usage(format!(
-                    "{}: --key names a field, and lines have none: say --format json or csv, or --key-separator",
+                    "{}: {flag} names a field, and lines have none: say --format json or csv{or}",
                     name.display()
                 )));
             }
-            if format != Format::Lines && separator.is_some() {
+            if format != Format::Lines && rules.separator.is_some() {
                 return Err(Failure::Usage(format!(
                     "{}: --key-separator divides lines; --key FIELD takes the key from JSON and CSV",
                     name.display()
@@ -75,11 +93,14 @@ impl Source {
             total_bytes = total_bytes.zip(size).map(|(total, size)| total + size);
             inputs.push(Input { name: Arc::from(name), from, format });
         }
-        let separator = separator.map(|text| text.replace("\\t", "\t").into_bytes());
-        if separator.as_ref().is_some_and(Vec::is_empty) {
-            return Err(Failure::Usage("--key-separator is empty".to_owned()));
-        }
-        Ok(Self { files: inputs, key, separator, total_bytes })
+        let is_typed =
+            files.iter().any(|path| path.as_os_str() == "-") && io::stdin().is_terminal();
+        Ok(Self { files: inputs, rules, total_bytes, is_typed })
+    }
+
+    /// Whether a person types it.
+    pub(super) const fn is_typed(&self) -> bool {
+        self.is_typed
     }
 
     /// The size of all, where it is known.
@@ -96,12 +117,12 @@ impl Source {
                 let mut reading = Reading {
                     name: input.name,
                     read: Arc::clone(&read),
-                    key: self.key.as_ref(),
+                    rules: &self.rules,
                     to: &to,
                 };
                 let from = Counting { inner: input.from, read: Arc::clone(&read) };
                 let done = match input.format {
-                    Format::Lines => reading.lines(from, self.separator.as_deref()),
+                    Format::Lines => reading.lines(from),
                     Format::Json => reading.json(from),
                     Format::Csv => reading.csv(from),
                 };
@@ -169,26 +190,30 @@ enum Stop {
 struct Reading<'a> {
     name: Arc<Path>,
     read: Arc<AtomicU64>,
-    key: Option<&'a FieldPath>,
+    rules: &'a Rules,
     to: &'a mpsc::Sender<Result<Item, Failure>>,
 }
 
 impl Reading<'_> {
-    fn lines(&mut self, from: Counting, separator: Option<&[u8]>) -> Result<(), Stop> {
+    fn lines(&mut self, from: Counting) -> Result<(), Stop> {
+        let Rules { separator, tombstones, .. } = self.rules;
         self.each_line(from, |reading, number, line| {
             let Some(separator) = separator else {
-                return reading.hand(number, None, Bytes::copy_from_slice(line));
+                return reading.hand(number, None, Some(Bytes::copy_from_slice(line)), None);
             };
             let at = line.windows(separator.len()).position(|window| window == separator);
             let Some((key, rest)) = at.and_then(|at| line.split_at_checked(at)) else {
                 return Err(reading.wrong(number, None, "the key separator is not in this line"));
             };
             let value = rest.get(separator.len()..).unwrap_or_default();
-            reading.hand(number, Some(Bytes::copy_from_slice(key)), Bytes::copy_from_slice(value))
+            let is_tombstone = *tombstones && value.is_empty();
+            let value = (!is_tombstone).then(|| Bytes::copy_from_slice(value));
+            reading.hand(number, Some(Bytes::copy_from_slice(key)), value, None)
         })
     }
 
     fn json(&mut self, from: Counting) -> Result<(), Stop> {
+        let Rules { key, timestamp, .. } = self.rules;
         self.each_line(from, |reading, number, line| {
             if line.trim_ascii().is_empty() {
                 return Ok(());
@@ -198,15 +223,19 @@ impl Reading<'_> {
                 let why = said.split(" at line ").next().unwrap_or_default();
                 reading.wrong(number, Some(error.column()), &format!("no JSON value: {why}"))
             };
-            let key = match reading.key {
+            let (key, timestamp) = if key.is_none() && timestamp.is_none() {
                 // Only whether it is one is of interest.
-                None => serde_json::from_slice::<IgnoredAny>(line).map(|_| None).map_err(told)?,
-                Some(path) => {
-                    let value: Value = serde_json::from_slice(line).map_err(told)?;
-                    Some(reading.key_of(path, &value, number)?)
-                }
+                serde_json::from_slice::<IgnoredAny>(line).map_err(told)?;
+                (None, None)
+            } else {
+                let value: Value = serde_json::from_slice(line).map_err(told)?;
+                let field = |path, what| reading.field(path, &value, what, number);
+                let key = key.as_ref().map(|path| field(path, "the key")).transpose()?;
+                let time = timestamp.as_ref().map(|path| field(path, "the time")).transpose()?;
+                (key, time.map(|text| reading.time(&text, number)).transpose()?)
             };
-            reading.hand(number, key, Bytes::copy_from_slice(line.trim_ascii()))
+            let value = Bytes::copy_from_slice(line.trim_ascii());
+            reading.hand(number, key.map(Bytes::from), Some(value), timestamp)
         })
     }
 
@@ -217,10 +246,11 @@ impl Reading<'_> {
             Err(error) => return Err(self.csv_error(&error)),
         };
         let header: Vec<String> = header.collect();
-        let key = match self.key {
-            Some(path) => Some(self.column(path, &header)?),
-            None => None,
+        let column = |path: &Option<FieldPath>, what| {
+            path.as_ref().map(|path| self.column(path, &header, what)).transpose()
         };
+        let key = column(&self.rules.key, "the key")?;
+        let timestamp = column(&self.rules.timestamp, "the time")?;
         let mut row = csv::StringRecord::new();
         loop {
             match reader.read_record(&mut row) {
@@ -231,16 +261,19 @@ impl Reading<'_> {
             let line = row.position().map_or(0, csv::Position::line);
             let key = key.and_then(|column| row.get(column));
             let key = key.map(|key| Bytes::copy_from_slice(key.as_bytes()));
-            self.hand(line, key, Bytes::from(rows::object(&header, &row)))?;
+            let timestamp = timestamp.and_then(|column| row.get(column));
+            let timestamp = timestamp.map(|text| self.time(text, line)).transpose()?;
+            let value = Bytes::from(rows::object(&header, &row));
+            self.hand(line, key, Some(value), timestamp)?;
         }
     }
 
     /// The column of this name.
-    fn column(&self, path: &FieldPath, header: &[String]) -> Result<usize, Stop> {
-        let name = path.to_string();
-        header.iter().position(|column| *column == name).ok_or_else(|| {
+    fn column(&self, path: &FieldPath, header: &[String], what: &str) -> Result<usize, Stop> {
+        header.iter().position(|column| path.is_name(column)).ok_or_else(|| {
+            let name = path.to_string();
             let guess = did_you_mean(nearest(&name, header.iter().map(String::as_str)));
-            self.wrong(1, None, &format!("the header has no {name:?} to be the key{guess}"))
+            self.wrong(1, None, &format!("the header has no {name:?} to be {what}{guess}"))
         })
     }
 
@@ -261,14 +294,28 @@ impl Reading<'_> {
     }
 
     /// A text as it is, anything else as JSON writes it.
-    fn key_of(&self, path: &FieldPath, value: &Value, line: u64) -> Result<Bytes, Stop> {
+    fn field(
+        &self,
+        path: &FieldPath,
+        value: &Value,
+        what: &str,
+        line: u64,
+    ) -> Result<String, Stop> {
         match path.of(value) {
-            Some(Value::String(text)) => Ok(Bytes::copy_from_slice(text.as_bytes())),
+            Some(Value::String(text)) => Ok(text.clone()),
             Some(Value::Null) | None => {
-                Err(self.wrong(line, None, &format!("there is no {path} to be the key")))
+                Err(self.wrong(line, None, &format!("there is no {path} to be {what}")))
             }
-            Some(other) => Ok(Bytes::from(other.to_string())),
+            Some(other) => Ok(other.to_string()),
         }
+    }
+
+    fn time(&self, text: &str, line: u64) -> Result<i64, Stop> {
+        let ms = text.parse().ok().or_else(|| time::parse(text)).filter(|ms| *ms >= 0);
+        ms.ok_or_else(|| {
+            let why = "is no time: milliseconds since 1970, or such as 2026-11-23T10:15Z";
+            self.wrong(line, None, &format!("{text:?} {why}"))
+        })
     }
 
     fn each_line(
@@ -290,12 +337,19 @@ impl Reading<'_> {
         Ok(())
     }
 
-    fn hand(&self, line: u64, key: Option<Bytes>, value: Bytes) -> Result<(), Stop> {
+    fn hand(
+        &self,
+        line: u64,
+        key: Option<Bytes>,
+        value: Option<Bytes>,
+        timestamp: Option<i64>,
+    ) -> Result<(), Stop> {
         let read = self.read.load(Ordering::Relaxed);
-        let bytes = value.len() + key.as_ref().map_or(0, Bytes::len);
+        let bytes = key.iter().chain(&value).map(Bytes::len).sum::<usize>();
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         let origin = Origin { file: Arc::clone(&self.name), line, bytes, read };
-        self.to.blocking_send(Ok(Item { key, value, origin })).map_err(|_| Stop::Unwanted)
+        let item = Item { key, value, timestamp, origin };
+        self.to.blocking_send(Ok(item)).map_err(|_| Stop::Unwanted)
     }
 
     fn wrong(&self, line: u64, column: Option<usize>, why: &str) -> Stop {

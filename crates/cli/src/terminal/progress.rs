@@ -1,67 +1,94 @@
 //! Progress of long work, with its rate and the time that remains: on standard
 //! error, where that is a terminal; elsewhere nothing.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
 
-/// What is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Counted {
-    /// Bytes, told in binary units.
-    Bytes,
-    /// Records, or anything else that is told as a plain number.
-    Items,
-}
-
-/// A line that moves while work goes on, and leaves with it.
+/// A line that moves while bytes are worked through, and leaves with it.
 #[derive(Debug)]
 pub struct Progress {
     bar: ProgressBar,
+    records: Arc<AtomicU64>,
 }
 
 impl Progress {
-    /// Work of a known size (a bar), or of an unknown one (what was done, and
-    /// how fast). `what` leads the line: "verifying".
+    /// Work of a known size in bytes (a bar), or of an unknown one (what was
+    /// done, and how fast). `what` leads the line: "verifying".
     #[must_use]
-    pub fn new(what: &str, counted: Counted, total: Option<u64>) -> Self {
-        let (done, of, rate) = match counted {
-            Counted::Bytes => ("{bytes}", "{total_bytes}", "{bytes_per_sec}"),
-            Counted::Items => ("{human_pos}", "{human_len}", "{per_sec}"),
-        };
+    pub fn new(what: &str, total: Option<u64>) -> Self {
+        Self::with(what, total, "")
+    }
+
+    /// The same, and [`Progress::record`] counts records, which are told with
+    /// their rate.
+    #[must_use]
+    pub fn of_records(what: &str, total: Option<u64>) -> Self {
+        Self::with(what, total, ", {records}")
+    }
+
+    fn with(what: &str, total: Option<u64>, records_part: &str) -> Self {
+        let done = format!("{{bytes_per_sec}}{records_part}");
         let (bar, template) = match total {
             Some(total) => (
                 ProgressBar::new(total),
-                format!("{{msg}} {{bar:24}} {done} of {of}, {rate}, {{eta}} left"),
+                format!("{{msg}} {{bar:24}} {{bytes}} of {{total_bytes}}, {done}, {{eta}} left"),
             ),
-            None => (ProgressBar::no_length(), format!("{{msg}} {{spinner}} {done}, {rate}")),
+            None => (ProgressBar::no_length(), format!("{{msg}} {{spinner}} {{bytes}}, {done}")),
         };
+        let records = Arc::new(AtomicU64::new(0));
         if let Ok(style) = ProgressStyle::with_template(&template) {
-            bar.set_style(style);
+            let counted = Arc::clone(&records);
+            bar.set_style(style.with_key(
+                "records",
+                move |state: &ProgressState, to: &mut dyn std::fmt::Write| {
+                    let rate = rate(counted.load(Ordering::Relaxed), state.elapsed());
+                    // A line that can't be written is shown the next time.
+                    write!(to, "{} records/s", HumanCount(rate)).ok();
+                },
+            ));
         }
         bar.set_message(what.to_owned());
+        // It is seen at once, however short the work is.
+        bar.tick();
         bar.enable_steady_tick(Duration::from_millis(200));
-        Self { bar }
+        Self { bar, records }
     }
 
-    /// So much more is done.
-    pub fn add(&self, done: u64) {
-        self.bar.inc(done);
-    }
-
-    /// So much is done in all.
+    /// So many bytes are done in all.
     pub fn at(&self, done: u64) {
         self.bar.set_position(done);
     }
 
-    /// Says something above the line.
-    pub fn say(&self, text: &str) {
-        self.bar.suspend(|| eprintln!("{text}"));
+    /// One record more is done.
+    pub fn record(&self) {
+        self.records.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// A second's share of what took so long.
+fn rate(count: u64, took: Duration) -> u64 {
+    let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX).max(1);
+    count.saturating_mul(1000) / ms
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_by_the_second() {
+        assert_eq!(rate(500, Duration::from_millis(250)), 2000);
+        assert_eq!(rate(3, Duration::from_secs(2)), 1);
+        assert_eq!(rate(7, Duration::ZERO), 7000);
+        assert_eq!(rate(u64::MAX, Duration::from_secs(1)), u64::MAX / 1000);
     }
 }

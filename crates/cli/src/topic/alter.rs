@@ -3,8 +3,9 @@
 use clap::Args;
 use krafka::admin::{ConfigOp, ConfigResource, IncrementalAlterConfigsOptions};
 
+use crate::Failure;
+use crate::clients::outcome::Outcomes;
 use crate::clients::session::{Connection, Session, guess_config, pair};
-use crate::{Failure, Out};
 
 /// Change configs of topics.
 ///
@@ -15,7 +16,8 @@ Examples:
   millrace topic alter orders --set retention.ms=604800000
   millrace topic alter orders payments --set compression.type=zstd --unset retention.bytes
 
-`millrace topic describe TOPIC --configs` shows the names. Exit codes: 0 done, 1 a topic was not changed, 2 the command line can't be.")]
+`millrace topic describe TOPIC --configs` shows the names. With --json: a list of {topic, changed, error}; error is null where there is none.
+Exit codes: 0 done, 1 a topic was not changed, 2 the command line can't be.")]
 pub struct AlterArgs {
     /// Names
     #[arg(required = true, value_name = "TOPIC")]
@@ -26,6 +28,9 @@ pub struct AlterArgs {
     /// Give a config its default again; may be repeated
     #[arg(long, value_name = "NAME")]
     unset: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     connection: Connection,
 }
@@ -35,23 +40,23 @@ pub(super) async fn run(args: AlterArgs) -> Result<(), Failure> {
     super::known(&session, &args.topics).await?;
     let set = args.set.iter().map(|(name, value)| ConfigOp::set(name, value));
     let changes: Vec<ConfigOp> = set.chain(args.unset.iter().map(ConfigOp::delete)).collect();
-    let mut out = Out::stdout(false);
-    for topic in &args.topics {
-        let resource = ConfigResource::topic(topic);
-        let asked = [(resource.clone(), changes.clone())];
-        let options = IncrementalAlterConfigsOptions::default();
-        let answer = session.admin.incremental_alter_configs(asked, options).await;
-        let result = answer.map_err(|error| session.fail(&error))?.into_values().next();
-        if let Some(Err(error)) = result {
-            let failed = session.fail_of(&format!("topic {topic}"), &error);
-            let known = session.configs(resource).await.unwrap_or_default();
-            let set = args.set.iter().map(|(name, _)| name.as_str());
-            let names = set.chain(args.unset.iter().map(String::as_str));
-            return Err(guess_config(failed, names, &known));
-        }
-        out.line(format!("changed topic {topic}"))?;
+    let asked = args.topics.iter().map(|name| (ConfigResource::topic(name), changes.clone()));
+    let options = IncrementalAlterConfigsOptions::default();
+    let answer = session.admin.incremental_alter_configs(asked, options).await;
+    let results = answer.map_err(|error| session.fail(&error))?;
+    let mut outcomes = Outcomes::new("topic", "changed");
+    for name in &args.topics {
+        let resource = ConfigResource::topic(name);
+        let Some(Err(error)) = results.get(&resource) else {
+            outcomes.add(name, Ok(true));
+            continue;
+        };
+        let failed = session.fail_of(&format!("topic {name}"), error);
+        let known = session.configs(resource).await.unwrap_or_default();
+        let set = args.set.iter().map(|(name, _)| name.as_str());
+        let asked = set.chain(args.unset.iter().map(String::as_str));
+        outcomes.add(name, Err(guess_config(failed, asked, &known)));
     }
-    out.flush()?;
     session.close().await;
-    Ok(())
+    outcomes.tell(args.json)
 }

@@ -5,8 +5,9 @@ use krafka::KrafkaError;
 use krafka::admin::{ConfigResource, CreateTopicsOptions, NewTopic};
 use krafka::error::ErrorCode;
 
+use crate::Failure;
+use crate::clients::outcome::Outcomes;
 use crate::clients::session::{Connection, Session, guess_config, pair};
-use crate::{Failure, Out};
 
 /// Create topics.
 ///
@@ -19,6 +20,7 @@ Examples:
   millrace topic create orders payments --partitions 12
   millrace topic create audit --config retention.ms=-1 --config compression.type=zstd
 
+With --json: a list of {topic, created, error}; error is null where there is none.
 Exit codes: 0 all were created, 1 one was not, 2 the command line can't be.")]
 pub struct CreateArgs {
     /// Names
@@ -36,48 +38,54 @@ pub struct CreateArgs {
     /// Succeed where a topic exists already, whatever its partitions and configs
     #[arg(long)]
     if_not_exists: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     connection: Connection,
 }
 
 pub(super) async fn run(args: CreateArgs) -> Result<(), Failure> {
     let session = Session::open(&args.connection).await?;
-    let mut out = Out::stdout(false);
+    let (partitions, replicas) = (args.partitions.unwrap_or(-1), args.replicas.unwrap_or(-1));
+    let mut topics = Vec::new();
     for name in &args.topics {
-        let created = create(&session, name, &args).await?;
-        out.line(format!("{} topic {name}", if created { "created" } else { "there was" }))?;
+        let topic = NewTopic::new(name, partitions, replicas);
+        let topic = topic.map_err(|error| session.fail(&error))?;
+        let with =
+            |topic: NewTopic, (name, value): &(String, String)| topic.with_config(name, value);
+        topics.push(args.configs.iter().fold(topic, with));
     }
-    out.flush()?;
+    let answer = session.admin.create_topics(topics, CreateTopicsOptions::default()).await;
+    let results = answer.map_err(|error| session.fail(&error))?;
+    let mut outcomes = Outcomes::new("topic", "created");
+    for name in &args.topics {
+        let result = results.get(name).map_or(Ok(&()), Result::as_ref);
+        outcomes.add(name, created(&session, name, result, &args).await);
+    }
     session.close().await;
-    Ok(())
+    outcomes.tell(args.json)
 }
 
 /// Whether it is new.
-async fn create(session: &Session, name: &str, args: &CreateArgs) -> Result<bool, Failure> {
-    let (partitions, replicas) = (args.partitions.unwrap_or(-1), args.replicas.unwrap_or(-1));
-    let mut topic =
-        NewTopic::new(name, partitions, replicas).map_err(|error| session.fail(&error))?;
-    for (name, value) in &args.configs {
-        topic = topic.with_config(name, value);
-    }
-    let answer = session.admin.create_topics([topic], CreateTopicsOptions::default()).await;
-    let results = answer.map_err(|error| session.fail(&error))?;
-    match results.into_values().next() {
-        Some(Err(KrafkaError::Broker { code: ErrorCode::TopicAlreadyExists, .. }))
-            if args.if_not_exists =>
-        {
+async fn created(
+    session: &Session,
+    name: &str,
+    result: Result<&(), &KrafkaError>,
+    args: &CreateArgs,
+) -> Result<bool, Failure> {
+    let Err(error) = result else { return Ok(true) };
+    match error {
+        KrafkaError::Broker { code: ErrorCode::TopicAlreadyExists, .. } if args.if_not_exists => {
             Ok(false)
         }
-        Some(Err(KrafkaError::Broker { code: ErrorCode::TopicAlreadyExists, .. })) => {
-            Err(Failure::Failed(format!(
-                "there is a topic {name:?} already; `millrace topic describe {name}` shows it"
-            )))
+        KrafkaError::Broker { code: ErrorCode::TopicAlreadyExists, .. } => Err(Failure::Failed(
+            format!("there is a topic {name:?} already; `millrace topic describe {name}` shows it"),
+        )),
+        error => {
+            let failed = session.fail_of(&format!("topic {name}"), error);
+            Err(explain(session, failed, error, &args.configs).await)
         }
-        Some(Err(error)) => {
-            let failed = session.fail_of(&format!("topic {name}"), &error);
-            Err(explain(session, failed, &error, &args.configs).await)
-        }
-        Some(Ok(())) | None => Ok(true),
     }
 }
 

@@ -4,10 +4,10 @@ use clap::Args;
 use krafka::admin::{ConfigEntry, ConfigResource, TopicDescription};
 use serde::Serialize;
 
-use crate::clients::positions::Range;
+use crate::clients::positions::{led, records, said};
 use crate::clients::session::{Connection, Session};
 use crate::cluster::source_name;
-use crate::terminal::{Side, Table, Tone, toned};
+use crate::terminal::{Side, Table, Tone, counted, toned};
 use crate::{Failure, Out};
 
 /// Show topics: partitions, offsets, leaders, and the configs that are not the defaults.
@@ -19,7 +19,7 @@ Examples:
   millrace topic describe orders --json | jq '.[0].partitions[].end'
 
 With --json: a list of {topic, id, internal, records, partitions: [{partition, leader, replicas, in_sync, start, end, records}], \
-configs: [{name, value, default, source}]}. Offsets are from start up to and without end; leader is null where there is none.
+configs: [{name, value, default, source}]}. Offsets are from start up to and without end. Where a partition has no leader, that is null, and so are its offsets.
 Exit codes: 0 done, 1 failed, 2 the command line can't be.")]
 pub struct DescribeArgs {
     /// Names
@@ -40,7 +40,7 @@ struct Topic {
     topic: String,
     id: String,
     internal: bool,
-    records: i64,
+    records: Option<i64>,
     partitions: Vec<Partition>,
     configs: Vec<Config>,
 }
@@ -51,9 +51,9 @@ struct Partition {
     leader: Option<i32>,
     replicas: Vec<i32>,
     in_sync: Vec<i32>,
-    start: i64,
-    end: i64,
-    records: i64,
+    start: Option<i64>,
+    end: Option<i64>,
+    records: Option<i64>,
 }
 
 #[derive(Serialize)]
@@ -87,28 +87,26 @@ pub(super) async fn run(args: DescribeArgs) -> Result<(), Failure> {
 }
 
 async fn describe(session: &Session, topic: TopicDescription, all: bool) -> Result<Topic, Failure> {
-    let places: Vec<_> =
-        topic.partitions.iter().map(|p| (topic.name.clone(), p.partition)).collect();
+    let places: Vec<_> = led(&topic).collect();
     let ranges = session.ranges(&places, false).await?;
     let configs = session.configs(ConfigResource::topic(&topic.name)).await?;
     let name = topic.name.clone();
     let partition = |p: krafka::admin::PartitionDescription| {
-        let empty = Range { start: 0, end: 0 };
-        let range = ranges.get(&(name.clone(), p.partition)).copied().unwrap_or(empty);
+        let range = ranges.get(&(name.clone(), p.partition));
         Partition {
             partition: p.partition,
             leader: p.leader,
             replicas: p.replicas,
             in_sync: p.isr,
-            start: range.start,
-            end: range.end,
-            records: range.records(),
+            start: range.map(|range| range.start),
+            end: range.map(|range| range.end),
+            records: range.map(|range| range.records()),
         }
     };
     Ok(Topic {
         id: crate::cluster::uuid_text(topic.topic_id),
         internal: topic.is_internal,
-        records: ranges.values().map(|range| range.records()).sum(),
+        records: records(&topic, &ranges),
         partitions: topic.partitions.into_iter().map(partition).collect(),
         configs: configs.iter().filter(|c| all || !is_default(c)).map(config).collect(),
         topic: topic.name,
@@ -130,9 +128,8 @@ fn config(entry: &ConfigEntry) -> Config {
 }
 
 fn print(out: &mut Out, topic: &Topic, all: bool) -> Result<(), Failure> {
-    let count = topic.partitions.len();
-    let partitions = if count == 1 { "partition" } else { "partitions" };
-    let head = format!("{count} {partitions}, {} records, id {}", topic.records, topic.id);
+    let partitions = counted(topic.partitions.len(), "partition");
+    let head = format!("{partitions}, {}, id {}", said(topic.records), topic.id);
     out.line(format!("{}: {head}", toned(Tone::Strong, &topic.topic)))?;
     let mut table = Table::new([
         ("partition", Side::Right),
@@ -143,6 +140,7 @@ fn print(out: &mut Out, topic: &Topic, all: bool) -> Result<(), Failure> {
         ("end", Side::Right),
         ("records", Side::Right),
     ]);
+    let number = |known: Option<i64>| known.map_or_else(|| "-".to_owned(), |n| n.to_string());
     let ids = |ids: &[i32]| ids.iter().map(i32::to_string).collect::<Vec<_>>().join(",");
     for p in &topic.partitions {
         table.row([
@@ -150,9 +148,9 @@ fn print(out: &mut Out, topic: &Topic, all: bool) -> Result<(), Failure> {
             p.leader.map_or_else(|| "none".to_owned(), |leader| leader.to_string()),
             ids(&p.replicas),
             ids(&p.in_sync),
-            p.start.to_string(),
-            p.end.to_string(),
-            p.records.to_string(),
+            number(p.start),
+            number(p.end),
+            number(p.records),
         ]);
     }
     out.table(&table)?;

@@ -3,6 +3,7 @@
 use clap::Args;
 use serde::Serialize;
 
+use crate::clients::positions::{led, records};
 use crate::clients::session::{Connection, Session};
 use crate::terminal::{Side, Table};
 use crate::{Failure, Out};
@@ -16,7 +17,7 @@ Examples:
   millrace topic list
   millrace topic list --json | jq -r '.[].topic'
 
-With --json: a list of {topic, partitions, replicas, records, internal}.
+With --json: a list of {topic, partitions, replicas, records, internal}; records is null where a partition has no leader to tell.
 Exit codes: 0 done, 1 failed, 2 the command line can't be.")]
 pub struct ListArgs {
     /// Those that brokers keep for themselves too
@@ -34,7 +35,7 @@ struct Topic {
     topic: String,
     partitions: usize,
     replicas: usize,
-    records: i64,
+    records: Option<i64>,
     internal: bool,
 }
 
@@ -59,7 +60,8 @@ pub(super) async fn run(args: ListArgs) -> Result<(), Failure> {
     ]);
     for topic in topics {
         let (partitions, replicas) = (topic.partitions.to_string(), topic.replicas.to_string());
-        table.row([topic.topic, partitions, replicas, topic.records.to_string()]);
+        let records = topic.records.map_or_else(|| "-".to_owned(), |records| records.to_string());
+        table.row([topic.topic, partitions, replicas, records]);
     }
     out.table(&table)?;
     out.flush()
@@ -68,22 +70,12 @@ pub(super) async fn run(args: ListArgs) -> Result<(), Failure> {
 async fn topics(session: &Session, internal: bool) -> Result<Vec<Topic>, Failure> {
     let names = session.topic_names(internal).await?;
     let described = session.describe(&names).await?;
-    let places: Vec<_> = described
-        .values()
-        .flat_map(|topic| topic.partitions.iter().map(|p| (topic.name.clone(), p.partition)))
-        .collect();
+    let places: Vec<_> = described.values().flat_map(led).collect();
     let ranges = session.ranges(&places, false).await?;
-    let records = |name: &str| {
-        ranges
-            .iter()
-            .filter(|((topic, _), _)| topic == name)
-            .map(|(_, range)| range.records())
-            .sum()
-    };
     let topic = |topic: krafka::admin::TopicDescription| Topic {
         partitions: topic.partitions.len(),
         replicas: topic.partitions.first().map_or(0, |partition| partition.replicas.len()),
-        records: records(&topic.name),
+        records: records(&topic, &ranges),
         internal: topic.is_internal,
         topic: topic.name,
     };

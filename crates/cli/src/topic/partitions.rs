@@ -2,8 +2,10 @@
 
 use clap::Args;
 use krafka::admin::CreatePartitionsOptions;
+use serde_json::json;
 
 use crate::clients::session::{Connection, Session};
+use crate::terminal::counted;
 use crate::{Failure, Out};
 
 /// Give a topic more partitions.
@@ -15,6 +17,7 @@ use crate::{Failure, Out};
 Example:
   millrace topic add-partitions orders --to 12
 
+With --json: {topic, partitions, added}.
 Exit codes: 0 done, 1 failed, 2 the command line can't be.")]
 pub struct AddPartitionsArgs {
     /// Name
@@ -23,6 +26,9 @@ pub struct AddPartitionsArgs {
     /// How many it has then
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
     to: i32,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     connection: Connection,
 }
@@ -33,8 +39,9 @@ pub(super) async fn run(args: AddPartitionsArgs) -> Result<(), Failure> {
     let now = usize::try_from(args.to).unwrap_or(usize::MAX);
     if now <= before {
         return Err(Failure::Failed(format!(
-            "topic {} has {before} partitions; --to says how many it has then, so more than that",
-            args.topic
+            "topic {} has {}; --to says how many it has then, so more than that",
+            args.topic,
+            counted(before, "partition")
         )));
     }
     let asked = [(args.topic.as_str(), args.to)];
@@ -42,9 +49,13 @@ pub(super) async fn run(args: AddPartitionsArgs) -> Result<(), Failure> {
     if let Some(Err(error)) = answer.map_err(|error| session.fail(&error))?.into_values().next() {
         return Err(session.fail_of(&format!("topic {}", args.topic), &error));
     }
-    let mut out = Out::stdout(false);
-    out.line(format!("topic {} has {now} partitions, {} more", args.topic, now - before))?;
-    out.flush()?;
     session.close().await;
-    Ok(())
+    let added = now - before;
+    let mut out = Out::stdout(args.json);
+    if args.json {
+        out.json(&json!({ "topic": args.topic, "partitions": now, "added": added }))?;
+    } else {
+        out.line(format!("topic {} has {now} partitions, {added} more", args.topic))?;
+    }
+    out.flush()
 }

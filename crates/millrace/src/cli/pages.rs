@@ -54,7 +54,8 @@ fn index(commands: &[&Command]) -> String {
     }
     text.push_str(
         "\nExit codes are the same everywhere: 0 done, 1 failed, 2 asked for something that can't be (usage,\n\
-         settings). Answers go to standard output, everything else to standard error.\n",
+         settings). Answers go to standard output, everything else to standard error. Where `--json` can be said the page\n\
+         tells the shape of what it prints; what failed stands in it beside what was done, and the exit code is the same.\n",
     );
     text
 }

@@ -7,30 +7,44 @@ fn written(name: &str, text: &str) -> (tempfile::TempDir, PathBuf) {
     (dir, path)
 }
 
+/// Rules that `--key` and `--key-separator` make.
+fn rules(key: Option<&str>, separator: Option<&'static str>) -> Rules {
+    Rules {
+        key: key.and_then(FieldPath::parse),
+        separator: separator.map(|text| Bytes::from_static(text.as_bytes())),
+        ..Rules::default()
+    }
+}
+
+/// The records of a file, and how its reading ended.
+fn items(name: &str, text: &str, rules: Rules) -> (Vec<Item>, String) {
+    let (_dir, path) = written(name, text);
+    let source = Source::open(std::slice::from_ref(&path), rules).unwrap();
+    assert_eq!(source.total_bytes(), Some(text.len() as u64));
+    let mut items = source.start().unwrap();
+    let mut read = Vec::new();
+    while let Some(item) = items.blocking_recv() {
+        match item {
+            Ok(item) => read.push(item),
+            Err(failure) => {
+                let dir = format!("{}/", path.parent().unwrap().display());
+                return (read, failure.to_string().replace(&dir, ""));
+            }
+        }
+    }
+    (read, String::new())
+}
+
 /// Keys and values of a file, and how its reading ended.
 fn read(
     name: &str,
     text: &str,
     key: Option<&str>,
-    separator: Option<&str>,
+    separator: Option<&'static str>,
 ) -> (Vec<(String, String)>, String) {
-    let (_dir, path) = written(name, text);
-    let key = key.map(|key| FieldPath::parse(key).unwrap());
-    let source = Source::open(std::slice::from_ref(&path), None, key, separator).unwrap();
-    assert_eq!(source.total_bytes(), Some(text.len() as u64));
-    let mut items = source.start().unwrap();
-    let mut records = Vec::new();
-    let utf8 = |bytes: Bytes| String::from_utf8(bytes.to_vec()).unwrap();
-    while let Some(item) = items.blocking_recv() {
-        match item {
-            Ok(item) => records.push((item.key.map(utf8).unwrap_or_default(), utf8(item.value))),
-            Err(failure) => {
-                let dir = format!("{}/", path.parent().unwrap().display());
-                return (records, failure.to_string().replace(&dir, ""));
-            }
-        }
-    }
-    (records, String::new())
+    let (items, ended) = items(name, text, rules(key, separator));
+    let utf8 = |bytes: Option<Bytes>| String::from_utf8(bytes.unwrap_or_default().into()).unwrap();
+    (items.into_iter().map(|item| (utf8(item.key), utf8(item.value))).collect(), ended)
 }
 
 fn records(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -46,7 +60,7 @@ fn lines_are_records_without_their_ends() {
 
 #[test]
 fn a_separator_divides_key_and_value_once() {
-    let (read, ended) = read("a.txt", "k\tv\tw\n", None, Some("\\t"));
+    let (read, ended) = read("a.txt", "k\tv\tw\n", None, Some("\t"));
     assert_eq!(read, records(&[("k", "v\tw")]));
     assert_eq!(ended, "");
 }
@@ -107,13 +121,39 @@ fn a_row_of_another_length_is_named() {
 }
 
 #[test]
+fn nothing_behind_the_separator_is_a_tombstone_where_that_is_said() {
+    for tombstones in [false, true] {
+        let rules = Rules { tombstones, ..rules(None, Some(":")) };
+        let (items, ended) = items("a.txt", "k:\nk:v\n", rules);
+        assert_eq!(ended, "");
+        let none = (!tombstones).then(Bytes::new);
+        assert_eq!(items[0].value, none);
+        assert_eq!(items[1].value.as_deref(), Some(&b"v"[..]));
+    }
+}
+
+#[test]
+fn a_field_can_be_the_time() {
+    let rules = || Rules { timestamp: FieldPath::parse("at"), ..Rules::default() };
+    let times = |name, text| {
+        let (items, ended) = items(name, text, rules());
+        (items.iter().map(|item| item.timestamp.unwrap()).collect::<Vec<_>>(), ended)
+    };
+    let json = "{\"at\":1500}\n{\"at\":\"1970-01-02T00:00Z\"}\n{\"at\":\"soon\"}\n";
+    let (read, ended) = times("a.json", json);
+    assert_eq!(read, [1_500, 86_400_000]);
+    assert!(ended.starts_with("a.json:3: \"soon\" is no time"), "{ended}");
+    assert_eq!(times("a.csv", "at,b\n1970-01-02,1\n7,2\n").0, [86_400_000, 7]);
+    assert!(times("a.json", "{}\n").1.ends_with("there is no at to be the time"));
+}
+
+#[test]
 fn what_does_not_go_together_is_refused_before_anything_is_read() {
     let (_dir, path) = written("a.txt", "x");
-    let open = |path: &Path, key: Option<&str>, separator| {
-        let key = key.and_then(FieldPath::parse);
-        Source::open(&[path.to_path_buf()], None, key, separator).err().unwrap().to_string()
-    };
-    assert!(open(&path, Some("a"), None).contains("say --format json or csv"));
-    assert!(open(Path::new("/nowhere"), None, None).contains("can't read /nowhere"));
-    assert!(open(&path, None, Some("")).contains("--key-separator is empty"));
+    let open =
+        |path: &Path, rules| Source::open(&[path.to_path_buf()], rules).err().unwrap().to_string();
+    assert!(open(&path, rules(Some("a"), None)).contains("say --format json or csv, or"));
+    let timed = Rules { timestamp: FieldPath::parse("at"), ..Rules::default() };
+    assert!(open(&path, timed).ends_with("say --format json or csv"));
+    assert!(open(Path::new("/nowhere"), Rules::default()).contains("can't read /nowhere"));
 }
