@@ -1,8 +1,14 @@
 //! A connection on which something has to move: one whose client neither
 //! sends nor reads is given up.
+//!
+//! Invariant: none is given up while it owes an answer that its client can
+//! still take. What was asked may have been done, and clients that don't hear
+//! of it send it again.
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -10,13 +16,40 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
 /// A connection from which and to which nothing moves is closed after this.
-const IDLE: Duration = Duration::from_secs(300);
+pub(super) const IDLE: Duration = Duration::from_secs(300);
 /// One that does not read what is written is closed after this.
 pub(super) const STALL: Duration = Duration::from_secs(60);
+
+/// The answers that a connection owes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Answers(Arc<AtomicUsize>);
+
+impl Answers {
+    /// One more, until what is returned is dropped.
+    pub(super) fn owe(&self) -> Owed {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Owed(self.clone())
+    }
+
+    fn are_owed(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
+}
+
+/// An answer that is being made.
+#[derive(Debug)]
+pub(super) struct Owed(Answers);
+
+impl Drop for Owed {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 /// A stream that ends with [`io::ErrorKind::TimedOut`] when nothing moves.
 pub(super) struct Patient<S> {
     stream: S,
+    answers: Answers,
     /// Reset whenever something moves.
     idle: Pin<Box<Sleep>>,
     /// Runs while a write waits.
@@ -25,9 +58,9 @@ pub(super) struct Patient<S> {
 }
 
 impl<S> Patient<S> {
-    pub(super) fn new(stream: S) -> Self {
+    pub(super) fn new(stream: S, answers: Answers) -> Self {
         let idle = Box::pin(sleep(IDLE));
-        Self { stream, idle, stall: Box::pin(sleep(STALL)), stalled: false }
+        Self { stream, answers, idle, stall: Box::pin(sleep(STALL)), stalled: false }
     }
 
     fn moved(&mut self) {
@@ -57,8 +90,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
             this.idle.as_mut().reset(Instant::now() + IDLE);
             return Poll::Ready(read);
         }
-        ready!(this.idle.as_mut().poll(context));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+        loop {
+            ready!(this.idle.as_mut().poll(context));
+            if !this.answers.are_owed() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            // A client that waits for an answer has nothing to send.
+            this.idle.as_mut().reset(Instant::now() + IDLE);
+        }
     }
 }
 
@@ -113,16 +152,29 @@ mod tests {
     async fn who_sends_nothing_is_given_up() {
         let (_client, server) = duplex(16);
         let begun = Instant::now();
-        let error = Patient::new(server).read_u8().await.unwrap_err();
+        let error = Patient::new(server, Answers::default()).read_u8().await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert!(begun.elapsed() >= IDLE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_an_answer_is_not() {
+        let (_client, server) = duplex(16);
+        let answers = Answers::default();
+        let owed = answers.owe();
+        let begun = Instant::now();
+        let mut stream = Patient::new(server, answers);
+        tokio::time::timeout(10 * IDLE, stream.read_u8()).await.unwrap_err();
+        drop(owed);
+        assert_eq!(stream.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(begun.elapsed() <= 12 * IDLE);
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_reads_nothing_is_given_up_sooner() {
         let (_client, server) = duplex(16);
         let begun = Instant::now();
-        let error = Patient::new(server).write_all(&[0; 64]).await.unwrap_err();
+        let error = Patient::new(server, Answers::default()).write_all(&[0; 64]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert!(begun.elapsed() >= STALL && begun.elapsed() < IDLE);
     }

@@ -24,7 +24,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use super::Way;
-use super::patience::Patient;
+use super::patience::{Answers, IDLE, Patient};
 use super::portions::{Portions, Requests};
 
 /// Connections at once; more wait in the socket's queue.
@@ -33,8 +33,11 @@ const CONNECTIONS_MAX: usize = 4096;
 const STREAMS_MAX: u32 = 128;
 /// Bytes of a request's headers.
 const HEADERS_BYTES_MAX: u32 = 64 << 10;
-/// Headers of a request come within this time.
-const HEADERS_TIME: Duration = Duration::from_secs(30);
+/// Headers of a request come within this time, in which hyper counts the time
+/// that a connection is kept for its next request. SDKs keep theirs for 90
+/// seconds; to close one under a request costs a retry. One that is silent costs
+/// no less, and may be so for as long.
+const HEADERS_TIME: Duration = IDLE;
 /// A TLS handshake is over within this time.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// Bytes that a client of HTTP/2 may send before they are read: of one request
@@ -120,16 +123,17 @@ impl Server {
     async fn converse(&self, socket: TcpStream, tls: bool, watcher: Watcher) {
         let near = is_loopback(&socket);
         // Around the socket itself: TLS keeps some of what is written.
-        let stream = Patient::new(socket);
+        let answers = Answers::default();
+        let stream = Patient::new(socket, answers.clone());
         let router = match tls {
             _ if near => &self.near,
             true => &self.far_by_tls,
             false => &self.far,
         };
         let ended = match self.tls.as_ref().filter(|_| tls) {
-            None => self.answer(stream, router, watcher).await,
+            None => self.answer(stream, answers, router, watcher).await,
             Some(acceptor) => match timeout(HANDSHAKE_TIME, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => self.answer(stream, router, watcher).await,
+                Ok(Ok(stream)) => self.answer(stream, answers, router, watcher).await,
                 Ok(Err(error)) => Err(error.into()),
                 Err(elapsed) => Err(elapsed.into()),
             },
@@ -139,14 +143,24 @@ impl Server {
         }
     }
 
-    async fn answer<S>(&self, stream: S, router: &Router, watcher: Watcher) -> Result<(), BoxError>
+    async fn answer<S>(
+        &self,
+        stream: S,
+        answers: Answers,
+        router: &Router,
+        watcher: Watcher,
+    ) -> Result<(), BoxError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let routes = TowerToHyperService::new(router.clone());
         let service = service_fn(move |request| {
-            let answer = routes.call(request);
-            async move { Ok::<_, Infallible>(answer.await?.map(Portions::new)) }
+            let (answer, owed) = (routes.call(request), answers.owe());
+            async move {
+                let answer = answer.await?.map(Portions::new);
+                drop(owed);
+                Ok::<_, Infallible>(answer)
+            }
         });
         let connection = self.builder.serve_connection(TokioIo::new(stream), service);
         watcher.watch(connection.into_owned()).await

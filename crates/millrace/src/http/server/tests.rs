@@ -137,3 +137,58 @@ async fn a_stop_ends_idle_connections_and_the_server() {
     idle.read_to_end(&mut rest).await.unwrap();
     assert!(TcpStream::connect(at).await.is_err());
 }
+
+const REQUEST: &[u8] = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi";
+
+/// A connection to a server of `route`, with room for `room` bytes in either
+/// direction.
+fn connected(route: axum::routing::MethodRouter, room: usize) -> tokio::io::DuplexStream {
+    let (client, stream) = tokio::io::duplex(room);
+    let server = Server::new(|_| Router::new(), None, &Metrics::new());
+    let answers = Answers::default();
+    let stream = Patient::new(stream, answers.clone());
+    tokio::spawn(async move {
+        let router = Router::new().route("/", route);
+        let graceful = GracefulShutdown::new();
+        server.answer(stream, answers, &router, graceful.watcher()).await.ok();
+    });
+    client
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_comes_however_long_it_takes() {
+    let slow = post(async |body: String| {
+        tokio::time::sleep(20 * IDLE).await;
+        body
+    });
+    let mut client = connected(slow, 1024);
+    client.write_all(REQUEST).await.unwrap();
+    let mut answer = vec![0; 15];
+    client.read_exact(&mut answer).await.unwrap();
+    assert_eq!(answer, b"HTTP/1.1 200 OK");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_an_answer_waits_for_its_client() {
+    let mut client = connected(post(async || "x".repeat(4096)), 64);
+    client.write_all(REQUEST).await.unwrap();
+    // Less than what a client may take for some bytes.
+    tokio::time::sleep(Duration::from_secs(50)).await;
+    let mut read = Vec::new();
+    while !read.ends_with(&[b'x'; 4096]) {
+        assert!(client.read_buf(&mut read).await.unwrap() > 0, "{} bytes", read.len());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_is_kept_for_as_long_as_clients_keep_theirs() {
+    let mut client = connected(post(async |body: String| body), 1024);
+    for _ in 0..3 {
+        client.write_all(REQUEST).await.unwrap();
+        let mut read = Vec::new();
+        while !read.ends_with(b"\r\n\r\nhi") {
+            assert!(client.read_buf(&mut read).await.unwrap() > 0);
+        }
+        tokio::time::sleep(Duration::from_secs(100)).await;
+    }
+}
