@@ -129,6 +129,19 @@ def test_every_type_of_iterator_begins_where_it_says(kinesis, name):
     assert [int(r["Data"]) for r in kinesis.get_records(ShardIterator=page["NextShardIterator"])["Records"]] == [2, 3, 4]
 
 
+def test_a_stream_is_found_by_its_id_at_the_endpoint_that_was_given(kinesis, name):
+    """botocore leaves an endpoint override for ids in AWS's form, which have a hyphen."""
+    create(kinesis, name)
+    told = kinesis.describe_stream_summary(StreamName=name)["StreamDescriptionSummary"]["StreamId"]
+    put = kinesis.put_record(StreamId=told, Data=b"d", PartitionKey="k")
+    first = {"ShardId": put["ShardId"], "ShardIteratorType": "TRIM_HORIZON"}
+    at = kinesis.get_shard_iterator(StreamId=told, **first)["ShardIterator"]
+    [record] = kinesis.get_records(StreamId=told, ShardIterator=at)["Records"]
+    assert record["SequenceNumber"] == put["SequenceNumber"]
+    assert kinesis.describe_stream(StreamId=told)["StreamDescription"]["StreamName"] == name
+    assert kinesis.list_shards(StreamId=told)["Shards"][0]["ShardId"] == put["ShardId"]
+
+
 def test_both_protocols_see_one_log_over_a_restart(own_broker, name):
     kinesis = client(own_broker)
     create(kinesis, name, 2)

@@ -14,7 +14,7 @@ use crate::http::Memory;
 use crate::input::{Input, StreamNames};
 use crate::limits::{Limits, ShardName};
 use crate::model::Encoding;
-use crate::stream::{KEEPER, KafkasAlone, Stream, StreamState, id_of};
+use crate::stream::{KEEPER, KafkasAlone, Stream, StreamState, is_id_of};
 use crate::subscriptions::Subscriptions;
 use crate::token::{BadToken, LIFETIME_MS, PageToken, TokenKey};
 
@@ -170,7 +170,7 @@ impl Call<'_> {
     }
 
     fn stream_of_id(&self, id: &str) -> Result<Stream, Error> {
-        let found = self.broker.topics().into_iter().find(|topic| id_of(topic.id) == id);
+        let found = self.broker.topics().into_iter().find(|topic| is_id_of(id, topic.id));
         found
             .and_then(Stream::of)
             .ok_or_else(|| Error::not_found(format!("Stream {id} not found.")))

@@ -10,7 +10,7 @@ use crate::arn::Arn;
 use crate::call::Call;
 use crate::error::Error;
 use crate::input::Input;
-use crate::stream::{Stream, StreamState};
+use crate::stream::{Stream, StreamState, is_id_of};
 
 /// The resource of a request.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ impl<'v> Resource<'v> {
             .ok_or_else(|| Error::not_found(format!("Resource {text} not found.")))?;
         call.check_arn(&arn)?;
         let stream = call.stream_named(arn.stream)?;
-        if input.text("StreamId").is_some_and(|id| id != stream.id()) {
+        if input.text("StreamId").is_some_and(|id| !is_id_of(id, stream.topic.id)) {
             return Err(Error::invalid(
                 "ResourceARN and StreamId name different streams; give one of them.",
             ));

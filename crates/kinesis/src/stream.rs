@@ -186,21 +186,28 @@ pub(crate) fn retention_ms(hours: u64) -> String {
     hours.saturating_mul(HOUR_MS).to_string()
 }
 
-/// The form in which AWS shows ids of streams: 20 letters or digits, a hyphen
-/// and 3. It holds all but 9 bits of a topic's random id.
+/// The id by which a stream is told: 20 letters or digits, an underscore and 3,
+/// which hold all but 9 bits of a topic's random id. AWS's have a hyphen there.
+/// By it SDKs know an id of AWS, and go to a host that is named after it, whatever
+/// endpoint they were given; any other goes where all requests go.
 pub(crate) fn id_of(topic: TopicId) -> String {
     const ALPHABET: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
     let mut bits = u128::from_be_bytes(topic.0);
     let mut text = String::with_capacity(24);
     for n in 0..23 {
         if n == 20 {
-            text.push('-');
+            text.push('_');
         }
         let digit = usize::try_from(bits % 36).unwrap_or(0);
         text.push(char::from(ALPHABET.get(digit).copied().unwrap_or(b'0')));
         bits /= 36;
     }
     text
+}
+
+/// Whether `id` is that of this topic, in AWS's form or in ours.
+pub(crate) fn is_id_of(id: &str, topic: TopicId) -> bool {
+    id_of(topic) == id.replace('-', "_")
 }
 
 #[cfg(test)]
@@ -226,9 +233,12 @@ mod tests {
     }
 
     #[test]
-    fn ids_have_the_form_of_the_model() {
-        let id = id_of(TopicId([0xab; 16]));
-        let pattern = regex_lite::Regex::new("^[a-z0-9]{20}-[a-z0-9]{3}$").unwrap();
+    fn ids_differ_from_awss_in_the_separator() {
+        let topic = TopicId([0xab; 16]);
+        let id = id_of(topic);
+        let pattern = regex_lite::Regex::new("^[a-z0-9]{20}_[a-z0-9]{3}$").unwrap();
         assert!(pattern.is_match(&id), "{id}");
+        assert!(is_id_of(&id, topic) && is_id_of(&id.replace('_', "-"), topic));
+        assert!(!is_id_of(&id, TopicId([0xac; 16])));
     }
 }

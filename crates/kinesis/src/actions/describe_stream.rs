@@ -34,10 +34,8 @@ pub(super) fn summary(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Error
     let record_kib = state.max_record_kib.unwrap_or(RECORD_KIB_DEFAULT);
     let distribution = state.distribution.clone().map(Value::text);
     let open = stream.topic.ranges().open_len();
-    // No StreamId: clients that are told one (the Kinesis Client Library 3.5)
-    // send it with every call, and SDKs then go to a host of AWS that is named
-    // after it, whatever endpoint they were given.
     let summary = common(call, &stream)
+        .text("StreamId", stream.id())
         .with("OpenShardCount", Value::count(open))
         .with("ConsumerCount", Value::count(state.consumers.len()))
         .maybe("WarmThroughput", warm)

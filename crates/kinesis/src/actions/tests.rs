@@ -125,10 +125,13 @@ async fn a_stream_is_found_by_its_id() {
     server.ok("CreateStream", json!({"StreamName": "s", "ShardCount": 1})).await;
     let summary = |input| async { server.ok("DescribeStreamSummary", input).await };
     let told = summary(json!({"StreamName": "s"})).await;
-    assert_eq!(told["StreamDescriptionSummary"]["StreamId"], json!(null));
-    let id = id_of(server.broker.topic("s").unwrap().id);
-    let found = summary(json!({"StreamId": id})).await;
-    assert_eq!(found["StreamDescriptionSummary"]["StreamName"], json!("s"));
+    let id = told["StreamDescriptionSummary"]["StreamId"].as_str().unwrap().to_owned();
+    assert_eq!(id, id_of(server.broker.topic("s").unwrap().id));
+    assert_eq!(&id[20..21], "_", "SDKs go elsewhere with an id in AWS's form");
+    for id in [id.replace('_', "-"), id] {
+        let found = summary(json!({"StreamId": id})).await;
+        assert_eq!(found["StreamDescriptionSummary"]["StreamName"], json!("s"));
+    }
     let other = json!({"StreamId": "aaaaaaaaaaaaaaaaaaaa-aaa"});
     let (code, _) = server.refused("DescribeStreamSummary", other).await;
     assert_eq!(code, "ResourceNotFoundException");

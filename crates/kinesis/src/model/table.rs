@@ -93,7 +93,10 @@ fn shape(
         other => return Err(ModelError::Type(other.to_owned())),
     };
     let pattern = row.pattern.as_ref().map(|source| {
-        let regex = Regex::new(&format!("^(?:{source})$"))?;
+        // Ids are told with another separator than AWS's: see `id_of`.
+        let taken =
+            if name == "StreamId" { source.replace("}-[", "}[-_][") } else { source.clone() };
+        let regex = Regex::new(&format!("^(?:{taken})$"))?;
         Ok::<_, ModelError>(Pattern { source: source.clone(), regex })
     });
     Ok(Shape {
