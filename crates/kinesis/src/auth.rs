@@ -10,7 +10,6 @@
 
 mod canonical;
 mod claim;
-mod date;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,6 +24,7 @@ use millrace_types::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use self::claim::{Claim, Form};
+use crate::date;
 use crate::error::{Code, Error};
 use crate::keys::hex;
 

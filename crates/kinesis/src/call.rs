@@ -8,6 +8,7 @@ use millrace_broker::{Broker, Ended, Topic};
 use millrace_types::{Lsn, PartitionId, Timestamp};
 
 use crate::arn::{self, Arn};
+use crate::date;
 use crate::error::{Code, Error};
 use crate::front::Settings;
 use crate::http::Memory;
@@ -222,8 +223,9 @@ impl Call<'_> {
             BadToken::Expired(issued) => Error::new(
                 Code::ExpiredNextToken,
                 format!(
-                    "NextToken has expired: it was given out at {issued} milliseconds since 1970, \
-                     and is good for {LIFETIME_MS} milliseconds."
+                    "NextToken has expired: it was given out at {}, and is good for {LIFETIME_MS} \
+                     milliseconds.",
+                    date::show_long(issued.get().div_euclid(1000)),
                 ),
             ),
         })

@@ -19,6 +19,7 @@ mod actions;
 mod arn;
 mod auth;
 mod call;
+mod date;
 mod error;
 mod event_stream;
 mod front;

@@ -20,7 +20,7 @@ use regex_lite::Regex;
 
 pub(crate) use conform::{Encoding, conform};
 pub(crate) use table::ModelError;
-pub(crate) use validate::{one_failure, validate};
+pub(crate) use validate::{missing, one_failure, validate};
 
 /// The operations and the shapes of their inputs.
 #[derive(Debug)]

@@ -36,6 +36,14 @@ pub(crate) fn unknown(shard: &str, stream: &str, account: &str) -> Error {
     ))
 }
 
+/// There is no such shard, or no such stream, say those that read.
+pub(crate) fn gone(shard: PartitionId, stream: &str, account: &str) -> Error {
+    let shard = name(shard);
+    Error::not_found(format!(
+        "Shard {shard} in stream {stream} under account {account} does not exist"
+    ))
+}
+
 /// The shards of one topic at one moment.
 pub(crate) struct Shards {
     topic: Arc<Topic>,

@@ -155,12 +155,13 @@ pub(super) fn of_arn(call: &Call<'_>, text: &str) -> Result<Found, Error> {
     let consumer = stream.state.consumers.get(name).cloned();
     // One that was registered again under its name has another ARN.
     let consumer = consumer.filter(|it| secs(it).to_string() == created_secs);
-    let consumer = consumer.ok_or_else(|| unknown(call, name))?;
+    let consumer = consumer.ok_or_else(|| unknown(call, text))?;
     Ok(Found { stream, name: name.to_owned(), consumer })
 }
 
-fn unknown(call: &Call<'_>, name: &str) -> Error {
-    Error::not_found(format!("Consumer {name}, account {} not found.", call.settings.account_id))
+/// There is none: `named` is its name or its ARN, whichever it was asked for by.
+fn unknown(call: &Call<'_>, named: &str) -> Error {
+    Error::not_found(format!("Consumer {named}, account {} not found.", call.settings.account_id))
 }
 
 const fn secs(consumer: &Consumer) -> i64 {

@@ -15,8 +15,10 @@ pub(super) async fn run(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Err
         return Err(Error::new(
             Code::ResourceInUse,
             format!(
-                "Stream {name} under account {account} has registered consumers; deregister them, \
-                 or set EnforceConsumerDeletion."
+                "DeleteStream can’t delete {account}:{name} because there are consumers associated \
+                 with this data stream. To delete {name} anyway, set the EnforceConsumerDeletion \
+                 parameter to true to force the deletion of all the consumers that are associated \
+                 with it."
             ),
         ));
     }

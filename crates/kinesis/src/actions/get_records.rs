@@ -8,12 +8,13 @@ use tokio::time::{Instant, sleep_until};
 
 use super::Answer;
 use crate::call::Call;
+use crate::date;
 use crate::error::{Code, Error};
 use crate::input::Input;
 use crate::keys;
 use crate::model::Encoding;
 use crate::sequence::{SequenceNumber, Shown};
-use crate::shards::Shards;
+use crate::shards::{self, Shards};
 use crate::stream::Stream;
 use crate::token::{BadToken, LIFETIME_MS, ShardIterator};
 use crate::value::Writer;
@@ -48,7 +49,8 @@ pub(super) async fn run(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Err
     call.asked_to_wait(wait(call, &stream.topic, iterator.shard, iterator.next)).await;
     // Behind it: the shard may have been split meanwhile.
     let shards = Shards::of(&stream.topic, call.now());
-    let gone = || Error::not_found("The shard of the ShardIterator is gone.");
+    let (name, account) = (stream.name(), &call.settings.account_id);
+    let gone = || shards::gone(iterator.shard, name, account);
     let of = shards.map().get(iterator.shard).ok_or_else(gone)?;
     let records_max = input.count("Limit").unwrap_or(RECORDS_MAX).min(RECORDS_MAX);
     let (bytes_max, held) = match call.answers.try_take(BYTES_MAX + BYTES_AROUND) {
@@ -105,9 +107,11 @@ fn open(call: &Call<'_>, token: &str) -> Result<ShardIterator, Error> {
         BadToken::Expired(issued) => Error::new(
             Code::ExpiredIterator,
             format!(
-                "Iterator expired. The iterator was created at time {issued} while right now it is \
-                 {now} (milliseconds since 1970) which is further in the future than the \
-                 tolerated delay of {LIFETIME_MS} milliseconds."
+                "Iterator expired. The iterator was created at time {} while right now it is {} \
+                 which is further in the future than the tolerated delay of {LIFETIME_MS} \
+                 milliseconds.",
+                date::show_long(issued.get().div_euclid(1000)),
+                date::show_long(now.get().div_euclid(1000)),
             ),
         ),
     })

@@ -24,12 +24,7 @@ pub(super) async fn run(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Err
         let stream = call.stream_name(input)?;
         return Err(shards::unknown(shard, &stream, account));
     };
-    let absent = |stream: &str| {
-        let shard = shards::name(id);
-        Error::not_found(format!(
-            "Shard {shard} in stream {stream} under account {account} does not exist"
-        ))
-    };
+    let absent = |stream: &str| shards::gone(id, stream, account);
     let name = call.stream_name(input)?;
     let stream = call.stream_named(&name).map_err(|_| absent(&name))?;
     let all = Shards::of(&stream.topic, call.now());

@@ -15,7 +15,7 @@ use super::Answer;
 use crate::call::Call;
 use crate::error::{Code, Error};
 use crate::keys;
-use crate::model::one_failure;
+use crate::model::{missing, one_failure};
 use crate::puts::{PutRecordsEntry, PutRecordsInput};
 use crate::sequence::{SequenceNumber, Shown};
 use crate::shards;
@@ -34,6 +34,9 @@ const AROUND_RECORD: usize = 16;
 pub(crate) async fn run(call: &Call<'_>, input: PutRecordsInput<'_>) -> Result<Answer, Error> {
     let stream = call.stream_by(input.names)?;
     let target = Target::new(call, &stream);
+    if !target.spreads() {
+        check_keys(&input.records)?;
+    }
     let mut entries = Vec::with_capacity(input.records.len());
     let mut bytes = 0;
     for (n, given) in input.records.into_iter().enumerate() {
@@ -59,6 +62,18 @@ pub(crate) async fn run(call: &Call<'_>, input: PutRecordsInput<'_>) -> Result<A
         });
     });
     Ok(Answer::Encoded(answer.done(), None))
+}
+
+/// Refuses records of which nothing says where they belong.
+fn check_keys(records: &[PutRecordsEntry<'_>]) -> Result<(), Error> {
+    let lacks = |(_, given): &(usize, &PutRecordsEntry<'_>)| {
+        given.key.is_none() && given.explicit.is_none()
+    };
+    let at = (1..).zip(records).filter(lacks);
+    match missing(at.map(|(n, _)| format!("records.{n}.member.partitionKey"))) {
+        Some(missing) => Err(Error::validation(missing)),
+        None => Ok(()),
+    }
 }
 
 /// Where one record stands.
@@ -189,8 +204,8 @@ impl<'v> Entry<'v> {
             })?,
             (None, Some(key)) => keys::hash(key.as_bytes()),
             (None, None) => {
-                let null = one_failure(Some("null"), "partitionKey", "Member must not be null");
-                return Err(Error::validation(null));
+                let null = missing(["partitionKey".to_owned()].into_iter());
+                return Err(Error::validation(null.unwrap_or_default()));
             }
         };
         Ok(Self { given, data_len, hash })

@@ -7,6 +7,7 @@ use millrace_types::{Offset, PartitionId};
 
 use super::*;
 use crate::call::Pages;
+use crate::date;
 use crate::testing::Server;
 use crate::token::{LIFETIME_MS, PageToken, ShardIterator};
 use crate::value::Members;
@@ -112,7 +113,14 @@ async fn tokens_say_when_they_are_too_old() {
     let expired = json!({"ShardIterator": tokens.iterator(&at, old)});
     let (code, message) = server.refused("GetRecords", expired).await;
     assert_eq!(code, "ExpiredIteratorException");
-    assert!(message.contains("the tolerated delay of 300000 milliseconds"), "{message}");
+    let told = |at: millrace_types::Timestamp| date::show_long(at.get() / 1000);
+    let begin = format!(
+        "Iterator expired. The iterator was created at time {} while right now it is ",
+        told(old),
+    );
+    assert!(message.starts_with(&begin), "{message}");
+    let end = " which is further in the future than the tolerated delay of 300000 milliseconds.";
+    assert!(message.ends_with(end), "{message}");
 
     let page = |of: Pages, after: &str, at| {
         json!(tokens.page(of as u8, &PageToken { topic, after: after.to_owned() }, at))

@@ -19,12 +19,14 @@ pub(crate) fn validate(model: &Model, shape: ShapeId, value: &Value<'_>) -> Resu
     if let Some(shape) = model.shape(shape) {
         failed.members(shape, value, None);
     }
-    let count = failed.list.len();
-    if count == 0 {
-        return Ok(());
-    }
+    message(&failed.list).map_or(Ok(()), Err)
+}
+
+/// The message that lists these failures, if there are any.
+fn message(list: &[String]) -> Option<String> {
+    let count = list.len();
     let plural = if count == 1 { "" } else { "s" };
-    Err(format!("{count} validation error{plural} detected: {}", failed.list.join("; ")))
+    (count > 0).then(|| format!("{count} validation error{plural} detected: {}", list.join("; ")))
 }
 
 impl Model {
@@ -47,6 +49,14 @@ impl Model {
 pub(crate) fn one_failure(value: Option<&str>, at: &str, constraint: &str) -> String {
     format!("1 validation error detected: {}", words(value, at, constraint))
 }
+
+/// The message of what is missing at these places, if it is anywhere.
+pub(crate) fn missing(at: impl Iterator<Item = String>) -> Option<String> {
+    let list: Vec<_> = at.take(LISTED_MAX).map(|at| words(Some("null"), &at, NOT_NULL)).collect();
+    message(&list)
+}
+
+const NOT_NULL: &str = "Member must not be null";
 
 fn words(value: Option<&str>, at: &str, constraint: &str) -> String {
     let (gap, value) = value.map_or(("", ""), |value| (" ", value));
@@ -102,7 +112,7 @@ impl Failed<'_> {
             let at = Path { within: at, part: Part::Member(&member.name) };
             match value.get(&member.name) {
                 Some(value) => self.check(of, value, &at),
-                None if member.required => self.push(of, None, &at, "Member must not be null"),
+                None if member.required => self.push(of, None, &at, NOT_NULL),
                 None => {}
             }
         }

@@ -69,9 +69,16 @@ async fn names_that_do_not_agree_are_refused() {
         assert_eq!(code, "InvalidArgumentException");
     }
     for arn in [format!("{ARN}/consumer/c:1"), format!("{ARN}/consumer/d:1")] {
-        let (code, _) = server.refused("DescribeStreamConsumer", json!({"ConsumerARN": arn})).await;
-        assert_eq!(code, "ResourceNotFoundException");
+        let refused = server.refused("DescribeStreamConsumer", json!({"ConsumerARN": arn})).await;
+        assert_eq!(refused, not_found(&arn));
     }
+    let named = json!({"StreamARN": ARN, "ConsumerName": "d"});
+    assert_eq!(server.refused("DescribeStreamConsumer", named).await, not_found("d"));
+}
+
+fn not_found(consumer: &str) -> (String, String) {
+    let message = format!("Consumer {consumer}, account 123456789012 not found.");
+    ("ResourceNotFoundException".to_owned(), message)
 }
 
 #[tokio::test]

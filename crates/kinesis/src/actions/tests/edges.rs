@@ -119,11 +119,47 @@ async fn a_stream_goes_with_its_consumers_if_that_is_said() {
     server.ok("RegisterStreamConsumer", json!({"StreamARN": ARN, "ConsumerName": "c"})).await;
     for unsaid in [Json::Null, json!(false)] {
         let delete = json!({"StreamName": "s", "EnforceConsumerDeletion": unsaid});
-        assert_eq!(server.refused("DeleteStream", delete).await.0, "ResourceInUseException");
+        let (code, message) = server.refused("DeleteStream", delete).await;
+        assert_eq!(code, "ResourceInUseException");
+        assert_eq!(
+            message,
+            "DeleteStream can’t delete 123456789012:s because there are consumers associated with \
+             this data stream. To delete s anyway, set the EnforceConsumerDeletion parameter to \
+             true to force the deletion of all the consumers that are associated with it."
+        );
     }
     server.ok("DeleteStream", json!({"StreamName": "s", "EnforceConsumerDeletion": true})).await;
     for operation in ["DescribeStream", "DescribeStreamSummary", "DeleteStream"] {
         let (code, _) = server.refused(operation, json!({"StreamName": "s"})).await;
         assert_eq!(code, "ResourceNotFoundException", "{operation}");
     }
+}
+
+#[tokio::test]
+async fn every_record_without_a_key_is_named() {
+    let server = server().await;
+    let put = |records: Vec<Json>| {
+        server.refused("PutRecords", json!({"StreamName": "s", "Records": records}))
+    };
+    let null = |n| {
+        format!(
+            "Value null at 'records.{n}.member.partitionKey' failed to satisfy constraint: Member \
+             must not be null"
+        )
+    };
+    let (without, with) = (json!({"Data": ""}), json!({"Data": "", "PartitionKey": "k"}));
+    let one = put(vec![with.clone(), without.clone()]).await;
+    let said = format!("1 validation error detected: {}", null(2));
+    assert_eq!(one, ("ValidationException".to_owned(), said));
+    let two = put(vec![without.clone(), with, without.clone()]).await;
+    assert_eq!(two.1, format!("2 validation errors detected: {}; {}", null(1), null(3)));
+    let many = put(vec![without; 11]).await.1;
+    assert!(many.starts_with("10 validation errors detected: "), "{many}");
+    let (_, single) = server.refused("PutRecord", json!({"StreamName": "s", "Data": ""})).await;
+    assert_eq!(single, said_of_one(&null(1)));
+}
+
+/// PutRecord's message, of what PutRecords says of the first record.
+fn said_of_one(first: &str) -> String {
+    format!("1 validation error detected: {}", first.replace("records.1.member.", ""))
 }

@@ -1,10 +1,10 @@
-//! Dates in ISO 8601's basic format, as signatures have them:
-//! `20150830T123600Z`, in UTC and without leap seconds.
+//! Dates in UTC, without leap seconds: in ISO 8601's basic format, as signatures
+//! have them (`20150830T123600Z`), and as AWS's messages tell them.
 
 const DAY: i64 = 86_400;
 
 /// Seconds since 1970.
-pub(super) fn parse(text: &str) -> Option<i64> {
+pub(crate) fn parse(text: &str) -> Option<i64> {
     let bytes = text.as_bytes();
     if bytes.len() != 16 || bytes.get(8) != Some(&b'T') || bytes.get(15) != Some(&b'Z') {
         return None;
@@ -22,11 +22,27 @@ pub(super) fn parse(text: &str) -> Option<i64> {
 }
 
 /// The same back, for years of four digits.
-pub(super) fn show(secs: i64) -> String {
+pub(crate) fn show(secs: i64) -> String {
     let (year, month, day) = date(secs.div_euclid(DAY));
     let of_day = secs.rem_euclid(DAY);
     let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
     format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
+}
+
+/// As Java prints a date: `Sun Aug 30 12:36:00 UTC 2015`.
+pub(crate) fn show_long(secs: i64) -> String {
+    const WEEKDAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let name = |names: &'static [&str], at: i64| {
+        usize::try_from(at).ok().and_then(|at| names.get(at)).copied().unwrap_or_default()
+    };
+    let days = secs.div_euclid(DAY);
+    let (year, month, day) = date(days);
+    let (weekday, month) = (name(&WEEKDAYS, days.rem_euclid(7)), name(&MONTHS, month - 1));
+    let of_day = secs.rem_euclid(DAY);
+    let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+    format!("{weekday} {month} {day:02} {hour:02}:{minute:02}:{second:02} UTC {year}")
 }
 
 /// Days from 1970 to a date of the Gregorian calendar. Years are counted from
@@ -75,6 +91,18 @@ mod tests {
             ["20150830T240000Z", "+0150830T123600Z", "20150830 123600Z", "２0150830T12360Z"]
         {
             assert_eq!(parse(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn dates_are_told_as_java_prints_them() {
+        for (secs, long) in [
+            (0, "Thu Jan 01 00:00:00 UTC 1970"),
+            (1_583_283_760, "Wed Mar 04 01:02:40 UTC 2020"),
+            (1_710_490_958, "Fri Mar 15 08:22:38 UTC 2024"),
+            (-1, "Wed Dec 31 23:59:59 UTC 1969"),
+        ] {
+            assert_eq!(show_long(secs), long);
         }
     }
 
