@@ -15,7 +15,7 @@ use std::io::{self, BufRead as _, BufWriter, IsTerminal as _, StdoutLock, Write}
 use console::{Style, Term};
 use serde::Serialize;
 
-pub use progress::Progress;
+pub use progress::{Progress, per_second};
 pub use table::{Side, Table};
 
 /// Why a command did not do what it was asked for. Messages are whole

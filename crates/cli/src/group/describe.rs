@@ -10,7 +10,7 @@ use super::{described, next, no_group};
 use crate::clients::positions::{Place, Range};
 use crate::clients::session::{Connection, Session};
 use crate::clients::time;
-use crate::terminal::{Side, Table, Tone, toned};
+use crate::terminal::{Side, Table, Tone, counted, toned};
 use crate::{Failure, Out};
 
 /// Show a consumer group: state, members, and how far behind it is.
@@ -209,7 +209,8 @@ fn print(out: &mut Out, group: &Group) -> Result<(), Failure> {
     let longest = group.partitions.iter().filter_map(|p| p.lag_ms).max();
     let longest = longest.map(|ms| format!(", {}", time::span(ms))).unwrap_or_default();
     out.line(format!("{name}: {}, {}{assignor}", group.state, group.r#type))?;
-    out.line(format!("members {}, lag {lag} records{longest}", group.members.len()))?;
+    let lag = counted(lag, "record");
+    out.line(format!("members {}, lag {lag}{longest}", group.members.len()))?;
     let unread = |p: &&Partition| p.committed.is_none() && p.start < p.end;
     let unread = group.partitions.iter().filter(unread).count();
     if unread > 0 {

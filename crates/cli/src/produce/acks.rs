@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use indicatif::DecimalBytes;
 use krafka::KrafkaError;
 use krafka::producer::DeliveryHandle;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
-use crate::terminal::Progress;
+use crate::terminal::{Progress, counted, per_second};
 
 /// Handles wait here for theirs; the library bounds the bytes behind them.
 const WAITING: usize = 16 * 1024;
@@ -131,13 +132,13 @@ impl Outcome {
         if self.records == 0 {
             return format!("wrote nothing to {topic}");
         }
-        let seconds = took.as_secs_f64().max(0.001);
-        let (records, mb) = (decimal(self.records), decimal(self.bytes) / 1e6);
+        let (records, bytes) = (counted(self.records, "record"), DecimalBytes(self.bytes));
+        let by_second = |count| per_second(count, took);
         format!(
-            "wrote {records} records ({mb:.1} MB) to {topic} in {seconds:.1} s: {:.0} records/s, \
-             {:.1} MB/s",
-            records / seconds,
-            mb / seconds
+            "wrote {records} ({bytes}) to {topic} in {:.1} s: {} records/s, {}/s",
+            took.as_secs_f64(),
+            by_second(self.records),
+            DecimalBytes(by_second(self.bytes))
         )
     }
 
@@ -156,7 +157,21 @@ impl Outcome {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "rates are told with few digits")]
-const fn decimal(count: u64) -> f64 {
-    count as f64
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_told_in_fitting_units() {
+        let said = |records, bytes, place| {
+            let outcome = Outcome { records, bytes, place, ..Outcome::default() };
+            outcome.summary("t", Duration::from_millis(500))
+        };
+        assert_eq!(said(0, 0, None), "wrote nothing to t");
+        assert_eq!(said(1, 3, Some((2, 7))), "wrote 1 record to t, partition 2, offset 7");
+        let few = "wrote 2 records (19 B) to t in 0.5 s: 4 records/s, 38 B/s";
+        assert_eq!(said(2, 19, Some((0, 1))), few);
+        let many = "wrote 1000 records (12.00 MB) to t in 0.5 s: 2000 records/s, 24.00 MB/s";
+        assert_eq!(said(1_000, 12_000_000, None), many);
+    }
 }

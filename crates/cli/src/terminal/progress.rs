@@ -44,7 +44,7 @@ impl Progress {
             bar.set_style(style.with_key(
                 "records",
                 move |state: &ProgressState, to: &mut dyn std::fmt::Write| {
-                    let rate = rate(counted.load(Ordering::Relaxed), state.elapsed());
+                    let rate = per_second(counted.load(Ordering::Relaxed), state.elapsed());
                     // A line that can't be written is shown the next time.
                     write!(to, "{} records/s", HumanCount(rate)).ok();
                 },
@@ -69,7 +69,8 @@ impl Progress {
 }
 
 /// A second's share of what took so long.
-fn rate(count: u64, took: Duration) -> u64 {
+#[must_use]
+pub fn per_second(count: u64, took: Duration) -> u64 {
     let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX).max(1);
     count.saturating_mul(1000) / ms
 }
@@ -86,9 +87,9 @@ mod tests {
 
     #[test]
     fn a_rate_is_by_the_second() {
-        assert_eq!(rate(500, Duration::from_millis(250)), 2000);
-        assert_eq!(rate(3, Duration::from_secs(2)), 1);
-        assert_eq!(rate(7, Duration::ZERO), 7000);
-        assert_eq!(rate(u64::MAX, Duration::from_secs(1)), u64::MAX / 1000);
+        assert_eq!(per_second(500, Duration::from_millis(250)), 2000);
+        assert_eq!(per_second(3, Duration::from_secs(2)), 1);
+        assert_eq!(per_second(7, Duration::ZERO), 7000);
+        assert_eq!(per_second(u64::MAX, Duration::from_secs(1)), u64::MAX / 1000);
     }
 }
