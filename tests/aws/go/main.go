@@ -7,11 +7,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log"
+	"net/http"
 	"os"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
@@ -58,8 +61,22 @@ var calls = map[string]func(call) (answer, error){
 	"retain": retain, "tag": tag, "register": register, "subscribe": subscribe,
 }
 
+// plainBodies sends requests whose bodies can be read and nothing else. The SDK closes a body as soon as the answer
+// begins; net/http may ask it once more whether that was all, by WriteTo, which of a closed body says io.EOF (smithy-go
+// 1.28.8, safeWriteToReadCloser): a failure, upon which net/http closes the connection under the answer. Read says the
+// same and means the end.
+type plainBodies struct{ *awshttp.BuildableClient }
+
+func (c plainBodies) Do(request *http.Request) (*http.Response, error) {
+	if request.Body != nil {
+		request.Body = struct{ io.ReadCloser }{request.Body}
+	}
+	return c.BuildableClient.Do(request)
+}
+
 func main() {
 	client = kinesis.New(kinesis.Options{
+		HTTPClient:   plainBodies{awshttp.NewBuildableClient()},
 		BaseEndpoint: aws.String(os.Args[1]),
 		Region:       os.Args[2],
 		Credentials:  credentials.NewStaticCredentialsProvider("key", "secret", ""),

@@ -19,7 +19,7 @@ use millrace_broker::{Broker, Partition, ReadError, RecordsLimit, RecordsRead, T
 use millrace_types::{Offset, Timestamp};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::oneshot::{self, error::TryRecvError};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::get_shard_iterator::{Position, start};
 use super::{Answer, consumers, get_records};
@@ -36,6 +36,10 @@ use crate::subscriptions::{InUse, Key};
 
 /// A subscription ends after this.
 const LIFETIME: Duration = Duration::from_secs(300);
+/// An answer begins this long after its request. The AWS SDK for Go closes the
+/// body of a request when the answer begins, and net/http closes the connection
+/// if its writer was not done with the body by then. Other calls it sends again.
+const BEGINS_AFTER: Duration = Duration::from_millis(2);
 /// An event comes at least so often, if without records.
 const QUIET: Duration = Duration::from_secs(5);
 /// Records of one event, at most.
@@ -70,6 +74,7 @@ pub(super) async fn run(call: &Call<'_>, input: Input<'_>) -> Result<Answer, Err
     watch.add(&partition, 0);
     let next = start(call, &stream, (shard, of), &partition, &position).await?;
     call.end_dry_run(input)?;
+    sleep(BEGINS_AFTER).await;
     let key =
         Key { topic: stream.topic.id, shard, consumer: name, created_ms: consumer.created_ms };
     let in_use = in_use(&call.settings.account_id, stream.name(), &key);

@@ -79,8 +79,10 @@ async fn records_come_as_they_are_put() {
 async fn a_quiet_shard_is_told_of_every_five_seconds_for_five_minutes() {
     let (server, consumer) = server().await;
     put(&server, b"before").await;
-    let begun = Instant::now();
+    let asked = Instant::now();
     let mut body = subscribe(&server, input(&consumer, "LATEST")).await;
+    assert!(asked.elapsed() >= BEGINS_AFTER);
+    let begun = Instant::now();
     let mut told = 0;
     let mut continuation = Json::Null;
     while let Some((_, event)) = message(&mut body).await {
