@@ -80,6 +80,6 @@ async fn a_stopped_server_ends_its_connections_and_returns() {
     assert!(metadata(&mut stream).await.is_some());
     drop(server.stop);
     assert_eq!(stream.read(&mut [0; 1]).await.unwrap(), 0);
+    // That nobody listens any more can't be tried: another test may have the port by now.
     server.task.await.unwrap();
-    assert!(TcpStream::connect(server.address).await.is_err());
 }

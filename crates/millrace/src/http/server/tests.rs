@@ -133,9 +133,9 @@ async fn a_stop_ends_idle_connections_and_the_server() {
     idle.read_u8().await.unwrap();
     stop.send(()).unwrap();
     served.await.unwrap();
+    // That nobody listens any more can't be tried: another test may have the port by now.
     let mut rest = Vec::new();
     idle.read_to_end(&mut rest).await.unwrap();
-    assert!(TcpStream::connect(at).await.is_err());
 }
 
 const REQUEST: &[u8] = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi";
