@@ -6,6 +6,7 @@
 //! are answered from when the log is open. Names of topics leave this machine,
 //! in metrics, only for who is known.
 
+mod again;
 pub(crate) mod backup;
 mod patience;
 mod portions;

@@ -24,6 +24,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use super::Way;
+use super::again::polled_again;
 use super::patience::{Answers, IDLE, Patient};
 use super::portions::{Portions, Requests};
 
@@ -163,7 +164,7 @@ impl Server {
             }
         });
         let connection = self.builder.serve_connection(TokioIo::new(stream), service);
-        watcher.watch(connection.into_owned()).await
+        polled_again(watcher.watch(connection.into_owned())).await
     }
 }
 
