@@ -11,7 +11,7 @@
 //! Numbers are big-endian. Invariant: what is written here is far shorter
 //! than 4 GiB, and names of headers than 256 bytes. Called by SubscribeToShard.
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::{BufMut as _, Bytes};
 use flate2::Crc;
 
 use crate::error::Error;
@@ -36,7 +36,7 @@ pub(crate) fn initial_response(encoding: Encoding) -> Bytes {
 pub(crate) fn event(kind: &str, payload: Encoded, encoding: Encoding) -> Bytes {
     let headers =
         [(":message-type", "event"), (":event-type", kind), (":content-type", named(encoding))];
-    message(&headers, &payload.into_vec())
+    message(&headers, payload)
 }
 
 /// An error after the answer has begun: the last message.
@@ -46,13 +46,13 @@ pub(crate) fn exception(error: &Error, encoding: Encoding) -> Bytes {
         (":exception-type", error.code.name()),
         (":content-type", named(encoding)),
     ];
-    message(&headers, &encode(&error.body(), encoding).into_vec())
+    message(&headers, encode(&error.body(), encoding))
 }
 
-fn message(headers: &[(&str, &str)], payload: &[u8]) -> Bytes {
+fn message(headers: &[(&str, &str)], payload: Encoded) -> Bytes {
     let headers_len: usize = headers.iter().map(|(name, text)| name.len() + text.len() + 4).sum();
     let len = AROUND + headers_len + payload.len();
-    let mut out = BytesMut::with_capacity(len);
+    let mut out = Vec::with_capacity(len);
     out.put_u32(u32::try_from(len).unwrap_or(u32::MAX));
     out.put_u32(u32::try_from(headers_len).unwrap_or(u32::MAX));
     out.put_u32(crc(&out));
@@ -63,9 +63,9 @@ fn message(headers: &[(&str, &str)], payload: &[u8]) -> Bytes {
         out.put_u16(u16::try_from(text.len()).unwrap_or(u16::MAX));
         out.put_slice(text.as_bytes());
     }
-    out.put_slice(payload);
+    payload.append_to(&mut out);
     out.put_u32(crc(&out));
-    out.freeze()
+    out.into()
 }
 
 fn crc(bytes: &[u8]) -> u32 {
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn an_empty_message_is_that_of_the_specification() {
         let known = [0, 0, 0, 16, 0, 0, 0, 0, 0x05, 0xc2, 0x48, 0xeb, 0x7d, 0x98, 0xc8, 0xff];
-        assert_eq!(message(&[], &[]), known.as_slice());
+        assert_eq!(message(&[], Encoded::default()), known.as_slice());
     }
 
     #[test]

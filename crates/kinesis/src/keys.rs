@@ -30,9 +30,7 @@ pub(crate) fn explicit_hash(text: &str) -> Option<u128> {
 pub(crate) fn shown(key: Option<&[u8]>, offset: Offset) -> Cow<'_, str> {
     let Some(key) = key else { return Cow::Owned(format!("null:{offset}")) };
     match std::str::from_utf8(key) {
-        Ok(text) if !text.is_empty() && text.chars().count() <= KEY_CHARS_MAX => {
-            Cow::Borrowed(text)
-        }
+        Ok(text) if !text.is_empty() && has_chars(text, KEY_CHARS_MAX) => Cow::Borrowed(text),
         _ => {
             let encoded = format!("b64:{}", STANDARD.encode(key));
             if encoded.len() <= KEY_CHARS_MAX {
@@ -42,6 +40,11 @@ pub(crate) fn shown(key: Option<&[u8]>, offset: Offset) -> Cow<'_, str> {
             Cow::Owned(format!("sha256:{}", hex(&digest)))
         }
     }
+}
+
+/// Whether these are so many characters, or fewer: as many as bytes, at most.
+fn has_chars(text: &str, most: usize) -> bool {
+    text.len() <= most || text.chars().count() <= most
 }
 
 /// Bytes in hexadecimal.

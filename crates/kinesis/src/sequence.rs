@@ -133,7 +133,7 @@ fn bits(value: u128, at: u32, count: u32) -> u64 {
 
 impl std::fmt::Display for SequenceNumber {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(Shown::default().of(*self))
+        f.write_str(std::str::from_utf8(Shown::default().of(*self)).unwrap_or_default())
     }
 }
 
@@ -175,8 +175,8 @@ impl Default for Shown {
 }
 
 impl Shown {
-    /// The digits of `number`.
-    pub(crate) fn of(&mut self, number: SequenceNumber) -> &str {
+    /// The digits of `number`, in ASCII.
+    pub(crate) fn of(&mut self, number: SequenceNumber) -> &[u8] {
         let groups = if self.last.map(SequenceNumber::next) == Some(number) {
             let mut carry = 0;
             let sum = |(group, step)| {
@@ -202,8 +202,7 @@ impl Shown {
         }
         (self.groups, self.last) = (groups, Some(number));
         let from = self.digits.iter().position(|digit| *digit != b'0').unwrap_or(0);
-        let shown = self.digits.get(from..).unwrap_or_default();
-        std::str::from_utf8(shown).unwrap_or_default()
+        self.digits.get(from..).unwrap_or_default()
     }
 }
 
@@ -293,10 +292,11 @@ mod tests {
             prop_assert_eq!(SequenceNumber::parse(&text), Some(this));
             prop_assert_eq!(this.place(), Place::At(Offset(offset)));
             let mut shown = Shown::default();
-            prop_assert_eq!(shown.of(this), &text);
+            prop_assert_eq!(shown.of(this), text.as_bytes());
             for (offset, at) in [(offset + 1, at), (offset + 2, at), (offset, later)] {
                 let next = number(created, shard, offset, at);
-                prop_assert_eq!(shown.of(next), next.to_string());
+                let text = next.to_string();
+                prop_assert_eq!(shown.of(next), text.as_bytes());
             }
             prop_assert!(text < number(created, shard, offset + 1, later).to_string());
             let child = number(created + 1, shard / 2, 0, later).to_string();

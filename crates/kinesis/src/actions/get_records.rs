@@ -190,7 +190,7 @@ pub(super) fn records(
         for StoredRecord { offset, append_time, key, value } in records {
             let number = SequenceNumber::of_record(of.created_secs, shard, offset, append_time);
             out.map(4, |out| {
-                out.text("SequenceNumber", numbers.of(number));
+                out.plain("SequenceNumber", numbers.of(number));
                 out.time("ApproximateArrivalTimestamp", append_time);
                 out.blob("Data", value.unwrap_or_default());
                 out.text("PartitionKey", &keys::shown(key.as_deref(), offset));

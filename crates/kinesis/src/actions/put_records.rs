@@ -6,6 +6,8 @@
 //! comes upon a shard that is just being split or merged goes to its children.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::time::Duration;
 
 use millrace_broker::ranges::RangeMap;
 use millrace_broker::{AppendError, Appended, Appends, BatchBuilder, RecordHeader};
@@ -41,7 +43,7 @@ pub(crate) async fn run(call: &Call<'_>, input: PutRecordsInput<'_>) -> Result<A
     let mut bytes = 0;
     for (n, given) in input.records.into_iter().enumerate() {
         let entry = Entry::read(given, &target)?;
-        target.check_size(&entry, &format!("records.{}.member.data", n + 1))?;
+        target.check_size(&entry, format_args!("records.{}.member.data", n + 1))?;
         bytes += entry.len();
         entries.push(entry);
     }
@@ -88,21 +90,21 @@ pub(super) async fn put(
     target: &Target<'_>,
     entries: &[Entry<'_>],
 ) -> Result<Vec<Result<Stored, Error>>, Error> {
-    let unasked = || Err(Error::internal("The record was not put."));
-    let mut results: Vec<Result<Stored, Error>> = entries.iter().map(|_| unasked()).collect();
+    let mut results: Vec<Option<Result<Stored, Error>>> = entries.iter().map(|_| None).collect();
     let mut map = target.stream.topic.ranges();
     let mut left: Vec<usize> = (0..entries.len()).collect();
     let mut last = Lsn(0);
     loop {
+        let now = call.counted();
         let mut by_shard: BTreeMap<PartitionId, Vec<(usize, &Entry<'_>)>> = BTreeMap::new();
         for n in left.drain(..) {
             let (Some(entry), Some(result)) = (entries.get(n), results.get_mut(n)) else {
                 continue;
             };
             let shard = shard_of(&map, entry)?;
-            match target.count(entry, shard) {
+            match target.count(entry, shard, now) {
                 Ok(()) => by_shard.entry(shard).or_default().push((n, entry)),
-                Err(exceeded) => *result = Err(exceeded),
+                Err(exceeded) => *result = Some(Err(exceeded)),
             }
         }
         let mut sealed = Vec::new();
@@ -123,7 +125,8 @@ pub(super) async fn put(
         drop(appends);
         if left.is_empty() {
             call.durable(last).await?;
-            return Ok(results);
+            let unasked = || Err(Error::internal("The record was not put."));
+            return Ok(results.into_iter().map(|put| put.unwrap_or_else(unasked)).collect());
         }
         // One child may be that of two.
         left.sort_unstable();
@@ -133,7 +136,7 @@ pub(super) async fn put(
 
 /// Takes down what became of a batch.
 fn fill(
-    results: &mut [Result<Stored, Error>],
+    results: &mut [Option<Result<Stored, Error>>],
     map: &RangeMap,
     shard: PartitionId,
     batch: &[(usize, &Entry<'_>)],
@@ -142,11 +145,11 @@ fn fill(
     let created_secs = map.get(shard).map_or(0, |of| of.created_secs);
     for (delta, (n, _)) in (0i64..).zip(batch) {
         let Some(result) = results.get_mut(*n) else { continue };
-        *result = appended.clone().map_err(Error::from).map(|appended| {
+        *result = Some(appended.clone().map_err(Error::from).map(|appended| {
             let offset = Offset(appended.base_offset.get().saturating_add(delta));
             let number = SequenceNumber::of_record(created_secs, shard, offset, appended.at);
             Stored { shard, number }
-        });
+        }));
     }
 }
 
@@ -164,8 +167,8 @@ fn show(
         Ok(Stored { shard, number }) => {
             let new = || (shards::name(shard), Shown::default());
             let (name, numbers) = shards.entry(shard).or_insert_with(new);
-            out.text("SequenceNumber", numbers.of(number));
-            out.text("ShardId", name);
+            out.plain("SequenceNumber", numbers.of(number));
+            out.plain("ShardId", name.as_bytes());
         }
         // Clients retry records of two codes only.
         Err(error) => {
@@ -255,19 +258,19 @@ impl<'c> Target<'c> {
         (u128::from(env.random_u64()) << 64) | u128::from(env.random_u64())
     }
 
-    pub(super) fn check_size(&self, entry: &Entry<'_>, at: &str) -> Result<(), Error> {
+    pub(super) fn check_size(&self, entry: &Entry<'_>, at: impl Display) -> Result<(), Error> {
         let limit = self.stream.state.record_bytes_max();
         if entry.len() <= limit {
             return Ok(());
         }
         let constraint = format!("Member must have length less than or equal to {limit}");
-        Err(Error::validation(one_failure(None, at, &constraint)))
+        Err(Error::validation(one_failure(None, &at.to_string(), &constraint)))
     }
 
     /// Counts a record against the limits of its shard.
-    fn count(&self, entry: &Entry<'_>, shard: PartitionId) -> Result<(), Error> {
+    fn count(&self, entry: &Entry<'_>, shard: PartitionId, now: Duration) -> Result<(), Error> {
         let at = self.call.shard_name(self.stream, shard);
-        self.call.limits.put(at, entry.len(), self.call.counted())
+        self.call.limits.put(at, entry.len(), now)
     }
 
     /// Appends records of one shard as one batch.

@@ -321,7 +321,9 @@ async fn ask(
     tree: &Tree,
     encoding: Encoding,
 ) -> (u16, String, String) {
-    let body = Full::new(Bytes::from(encode(tree, encoding).into_vec()));
+    let mut body = Vec::new();
+    encode(tree, encoding).append_to(&mut body);
+    let body = Full::new(Bytes::from(body));
     let request = Request::post("/")
         .header("content-type", named(encoding))
         .header("x-amz-target", format!("{SERVICE}.{operation}"))

@@ -63,23 +63,18 @@ impl Encoded {
         }
     }
 
-    /// It whole.
-    pub(crate) fn into_vec(self) -> Vec<u8> {
-        let Self { encoding, text, data, data_len } = self;
-        if data.is_empty() {
-            return text;
-        }
-        let mut out = Vec::with_capacity(text.len() + data_len);
+    /// Appends it whole.
+    pub(crate) fn append_to(self, out: &mut Vec<u8>) {
+        let Self { encoding, text, data, .. } = self;
         let mut text = text.as_slice();
         let mut at = 0;
         for (place, data) in data {
             let (before, behind) = text.split_at_checked(place - at).unwrap_or((text, &[]));
             (text, at) = (behind, place);
             out.extend_from_slice(before);
-            append(encoding, &data, &mut out);
+            append(encoding, &data, out);
         }
         out.extend_from_slice(text);
-        out
     }
 }
 
@@ -188,7 +183,8 @@ mod tests {
                 }
                 encoded
             };
-            let whole = make().into_vec();
+            let mut whole = Vec::new();
+            make().append_to(&mut whole);
             prop_assert_eq!(make().len(), whole.len());
             let mut chunks = make().into_chunks();
             let mut joined = Vec::new();

@@ -55,6 +55,23 @@ fn cbor_without_lengths_is_read() {
     assert_eq!(value.get("c"), Some(&Value::Int(1_700_000_000_005)));
 }
 
+#[test]
+fn heads_of_any_length_read_back() {
+    for len in [0, 1, 23, 24, 255, 256, 65_535, 65_536] {
+        let (mut out, text) = (Vec::new(), "x".repeat(len));
+        cbor::encode_text(&text, &mut out);
+        assert_eq!(minicbor::to_vec(text.as_str()).unwrap(), out, "{len}");
+        let mut of_list = Vec::new();
+        cbor::encode_list_len(len, &mut of_list);
+        cbor::encode_blob_len(len, &mut of_list);
+        cbor::encode_map_len(len, &mut of_list);
+        let mut expected = minicbor::Encoder::new(Vec::new());
+        let len = u64::try_from(len).unwrap();
+        expected.array(len).unwrap().bytes_len(len).unwrap().map(len).unwrap();
+        assert_eq!(of_list, expected.into_writer());
+    }
+}
+
 fn any_value() -> impl Strategy<Value = Value<'static>> {
     let leaf = prop_oneof![
         Just(Value::Null),

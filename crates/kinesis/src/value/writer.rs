@@ -80,6 +80,21 @@ impl Writer {
         }
     }
 
+    /// A member that is a text of ASCII letters, digits and hyphens: nothing of it
+    /// needs an escape.
+    pub(crate) fn plain(&mut self, name: &'static str, text: &[u8]) {
+        self.name(name);
+        match self.encoding() {
+            Encoding::Json => {
+                let out = &mut self.out.text;
+                out.push(b'"');
+                out.extend_from_slice(text);
+                out.push(b'"');
+            }
+            Encoding::Cbor => cbor::encode_plain(text, &mut self.out.text),
+        }
+    }
+
     /// A member that is a number.
     pub(crate) fn int(&mut self, name: &'static str, number: i64) {
         self.value(name, &Value::Int(number));
