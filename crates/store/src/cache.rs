@@ -112,19 +112,28 @@ impl BlockCache {
         &self.pool
     }
 
-    /// An empty block from the pool; where that has none, the oldest block
-    /// that nobody else holds makes room. `None` while all are held: the
-    /// caller waits until a reader is done.
+    /// An empty block from the pool. Where as many are in use as the cache may
+    /// hold, the oldest block that nobody else holds makes room: what is gathered
+    /// takes more memory only while readers, or the disk, hold all of that. `None`
+    /// while all of the pool is held: the caller waits until one is done.
     #[must_use]
     pub fn take(&self) -> Option<BlockWriter> {
+        if self.pool.usage().in_use >= self.blocks_max * BLOCK_BYTES {
+            self.evict_unshared();
+        }
         loop {
             if let Some(writer) = self.pool.take() {
                 return Some(writer);
             }
-            let evicted = self.state.lock().evict_unshared(self.probation_min())?;
-            // Outside of the lock: its memory goes back to the pool.
-            drop(evicted);
+            self.evict_unshared()?;
         }
+    }
+
+    /// Drops the oldest block that nobody else holds, if there is one.
+    fn evict_unshared(&self) -> Option<()> {
+        let evicted = self.state.lock().evict_unshared(self.probation_min());
+        // Dropped outside of the lock: its memory goes back to the pool.
+        evicted.map(drop)
     }
 
     /// Whether one more block may be handed to a reader for as long as it likes.

@@ -152,6 +152,19 @@ fn no_block_is_given_while_all_are_held() {
 }
 
 #[test]
+fn what_is_gathered_takes_no_memory_beside_the_cache_but_where_all_is_held() {
+    let cache = cache(4, 2);
+    write_tail(&cache, 0..4);
+    let in_use = || cache.pool().usage().in_use / BLOCK_BYTES;
+    let gathered = [cache.take().unwrap(), cache.take().unwrap()];
+    assert_eq!((in_use(), present(&cache, TAIL, 4)), (4, vec![2, 3]));
+    let held = [2, 3].map(|number| cache.get(key(TAIL, number)).unwrap());
+    let more = [cache.take().unwrap(), cache.take().unwrap()];
+    assert_eq!((in_use(), present(&cache, TAIL, 4)), (6, vec![2, 3]));
+    drop((gathered, held, more));
+}
+
+#[test]
 fn the_capacity_holds_even_where_all_blocks_are_held() {
     let cache = cache(2, 2);
     let held: Vec<_> = (0..4).map(|_| block(&cache, 1)).collect();
