@@ -36,7 +36,7 @@ class Scenario:
     about: str
     variants: dict[str, tuple]
     servers: tuple[str, ...] = ("kafka", "millrace-os", "kafka-sync", "millrace")
-    #: What `millrace bench` speaks.
+    #: What `millrace bench` speaks, unless a variant says otherwise.
     protocol: str = "kafka"
     columns: tuple[str, ...] = ("mb_in", "cpu_in", "p99", "rss", "disk", "commits", "calls")
     seconds: int = 10
@@ -126,10 +126,12 @@ SCENARIOS = {
         protocol="kinesis",
     ),
     "kinesis-push": Scenario(
-        "1,000 records/s of 1 KB pushed to readers by SubscribeToShard: from a record's being due to each reader",
+        "1,000 records/s of 1 KB, by 5 producers with a request on the way each, pushed to readers by SubscribeToShard, and fetched by Kafka's: "
+        "from a record's being due to each reader",
         {
-            "1 consumer": ("--rate", 1000, "--readers", 1, "--fan-out"),
-            "20 consumers": ("--rate", 1000, "--readers", 20, "--fan-out"),
+            f"{consumers}, {name}": (*how, "--rate", 1000, "--producers", 5, "--in-flight", 1, "--linger", "0ms", "--partitions", 4, "--readers", readers)
+            for consumers, readers in (("1 consumer", 1), ("20 consumers", 20))
+            for name, how in (("a waiting fetch", ("--protocol", "kafka")), ("SubscribeToShard", ("--fan-out",)))
         },
         servers=("millrace",),
         columns=("mb_in", "mb_out", "p50", "p99", "p50_e2e", "p99_e2e", "cpu_out", "rss"),
@@ -297,7 +299,8 @@ class Session:
     def options(self, name: str, variant: str, seconds: float) -> tuple:
         values = {**self.values, "old": self.old.get(name, "")}
         words = [str(word).format(**values) for word in self.scenario.variants[variant]]
-        return ("--protocol", self.scenario.protocol, *words, "--duration", f"{seconds}s", *self.extra)
+        protocol = () if "--protocol" in words else ("--protocol", self.scenario.protocol)
+        return (*protocol, *words, "--duration", f"{seconds}s", *self.extra)
 
     def rounds(self) -> list[Run]:
         runs = []
