@@ -71,6 +71,7 @@ pub fn offline_files_seeds() -> Vec<Vec<u8>> {
             entry(ManifestKind::Companion, 7, 8192),
             entry(ManifestKind::Checkpoint, 9, 4096),
             entry(ManifestKind::Catalog, 0, 12_288),
+            entry(ManifestKind::Skips, 1, 96),
         ],
     };
     let skip = Skip {

@@ -41,7 +41,8 @@ pub struct Manifest {
 pub struct ManifestEntry {
     /// What it is.
     pub kind: ManifestKind,
-    /// The id of a log file, the number of a checkpoint, 0 of the catalog.
+    /// The id of a log file, the number of a checkpoint or a skip file, 0 of
+    /// the catalog.
     pub number: u64,
     /// Its length, in bytes.
     pub len: u64,
@@ -61,6 +62,8 @@ pub enum ManifestKind {
     Checkpoint = 4,
     /// The catalog.
     Catalog = 5,
+    /// A skip file.
+    Skips = 6,
 }
 
 /// Why bytes are no manifest.
@@ -90,6 +93,7 @@ impl ManifestKind {
             3 => Self::Companion,
             4 => Self::Checkpoint,
             5 => Self::Catalog,
+            6 => Self::Skips,
             _ => return None,
         })
     }
@@ -196,6 +200,7 @@ mod tests {
                 entry(ManifestKind::Wal, 1, 8192),
                 entry(ManifestKind::Companion, 1, 4096),
                 entry(ManifestKind::Catalog, 0, 12_288),
+                entry(ManifestKind::Skips, 1, 96),
             ],
         }
     }

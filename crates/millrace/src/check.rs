@@ -224,6 +224,9 @@ pub(crate) fn advice(finding: &Finding, dir: &Path) -> String {
     let Finding { file, byte, kind, .. } = finding;
     let repair = format!("millrace repair {} --skip {file}:{byte}", dir.display());
     match kind {
+        FindingKind::Start if file.starts_with("skips-") => {
+            format!("remove {file}, and give up anew what a check finds")
+        }
         FindingKind::Start => "restore the directory from a backup".to_owned(),
         FindingKind::Backup => "take another backup, or copy it again".to_owned(),
         FindingKind::Batch | FindingKind::Frames | FindingKind::Lost => {

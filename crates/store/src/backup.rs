@@ -33,7 +33,7 @@ use crate::{
     aligned::AlignedBuffer,
     catalog::{self, CatalogError},
     disk::{Access, Disk, DiskCopy, DiskError, DiskErrorKind, File, Mode},
-    engine::{Engine, checkpoint_name, log_file_name},
+    engine::{Engine, checkpoint_name, is_of_log, log_file_name, skips_name},
 };
 
 /// How much higher the incarnations of a copy begin.
@@ -292,7 +292,7 @@ impl Target {
     /// Removes what was made, the mark last: what is left without it would pass
     /// for a log. Names of log files are ours, since the directory was empty.
     fn remove(&self) -> Result<(), DiskError> {
-        let ours = |name: &String| crate::engine::is_log_file(name) || self.made.contains(name);
+        let ours = |name: &String| is_of_log(name) || self.made.contains(name);
         for name in self.disk.list()?.iter().filter(|name| *name != UNFINISHED && ours(name)) {
             self.disk.unlink(name)?;
         }
@@ -415,5 +415,6 @@ pub fn file_name(entry: &ManifestEntry) -> String {
         ManifestKind::Companion => log_file_name(id, FileKind::Companion),
         ManifestKind::Checkpoint => checkpoint_name(entry.number),
         ManifestKind::Catalog => catalog::sqlite::FILE.to_owned(),
+        ManifestKind::Skips => skips_name(entry.number),
     }
 }

@@ -111,7 +111,7 @@ pub enum FindingKind {
     Backup,
     /// Batches that readers ask for: `millrace repair` gives them up.
     Batch,
-    /// Batches that nobody can ask for any more.
+    /// Batches that nobody can ask for any more: deleted, or given up.
     DeadBatch,
     /// Frames are gone, both their tables rotten: `millrace repair` gives them
     /// up.

@@ -4,14 +4,12 @@
 //! Invariant: one new file, whole or not there; nothing else changes. Called by
 //! the binary, on the directory of a stopped server.
 
-use std::io::IoSlice;
-
 use millrace_log::skips::{Skip, Skips};
 
 use crate::{
     check::Finding,
-    disk::{Disk, DiskError, Mode},
-    engine::{log_file_id, new_skips_name, offset_beyond},
+    disk::{Disk, DiskError},
+    engine::{log_file_id, new_skips_name, offset_beyond, write_skips},
 };
 
 /// What is given up of one partition.
@@ -45,13 +43,11 @@ pub fn skips_of(finding: &Finding) -> Option<Vec<Given>> {
 pub fn give_up(disk: &dyn Disk, log_id: [u8; 16], given: &[Given]) -> Result<String, DiskError> {
     let name = new_skips_name(disk)?;
     let entries = given.iter().map(|given| given.skip).collect();
-    let bytes = Skips { log_id, entries }.encode();
-    // A start removes what has such a name.
-    let unfinished = format!("{name}.new");
-    let file = disk.create(&unfinished, Mode::Buffered)?;
-    file.write_at(0, &[IoSlice::new(&bytes)])?;
-    file.sync()?;
-    disk.rename(&unfinished, &name)?;
-    disk.sync_directory()?;
+    write_skips(disk, &name, &Skips { log_id, entries })?;
+    if let Err(error) = disk.sync_directory() {
+        // Not to be found after a power cut, or to be found: neither was said.
+        disk.unlink(&name).ok();
+        return Err(error);
+    }
     Ok(name)
 }

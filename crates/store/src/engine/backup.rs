@@ -2,8 +2,8 @@
 //! which never change again.
 //!
 //! Order: a checkpoint; then the present file is sealed and the log goes on in
-//! the next; then the checkpoint, the files that it lists and all younger ones
-//! are linked, or held open to be copied. The checkpoint's states may be ahead
+//! the next; then the checkpoint, the files that it lists and all younger ones,
+//! and skip files that a start still needs, are linked, or held open to be copied. The checkpoint's states may be ahead
 //! of the files that it covers, never of the one that is sealed behind it.
 //! Invariant: maintenance waits until all of them are linked or open, so that
 //! none is unlinked before; produce waits for nothing.
@@ -21,7 +21,7 @@ use super::{
     checkpoint::Kept,
     files::{self, LogFile},
     maintain::Housekeeping,
-    restore,
+    restore, skip,
     writer::WriterState,
 };
 use crate::{
@@ -68,6 +68,12 @@ impl Engine {
             if file.is_sealed() && (listed || younger) {
                 last_lsn = last_lsn.max(file.last_lsn());
                 self.take_file(&file, target, &mut taken)?;
+            }
+        }
+        // Where the server's own records are what rotted: a start needs them.
+        for name in self.disk.list().map_err(BackupError::Source)? {
+            if let Some(number) = skip::number(&name) {
+                taken.push(self.take(&name, (ManifestKind::Skips, number), target)?);
             }
         }
         let (items, entries) = taken.into_iter().unzip();

@@ -354,6 +354,11 @@ impl Check<'_> {
             }
             let what = "both tables of a frame fail their checksums".to_owned();
             let lost = self.lost_at(file.id, byte);
+            if lost.is_empty() && self.known.is_some() {
+                let what = format!("{what}; no offsets that can be read are lost with it");
+                self.find(FindingKind::DeadBatch, (&file.name, byte), what, lost);
+                continue;
+            }
             let next = scan.frames.iter().map(|found| found.header.position);
             let next = next.filter(|next| *next > byte).min().or(end).unwrap_or(byte);
             self.bytes = next - byte;
@@ -468,7 +473,10 @@ impl Check<'_> {
                 && extent.last_offset() <= span.last_offset
                 && (span.file == file || known.files.get(span.file).is_none())
         });
-        in_span && extent.last_offset() >= core.state.log_start()
+        let given_up = core.given_up.iter().any(|(range, _)| {
+            range.first <= extent.base_offset && extent.last_offset() < range.end
+        });
+        in_span && !given_up && extent.last_offset() >= core.state.log_start()
     }
 
     /// What a start knows to be lost and nothing above told of.

@@ -80,7 +80,7 @@ impl Engine {
                 }
             }
             Some(MetaRecord::GivenUp(id, range, ends)) => {
-                self.open_partition(id).give_up(range, ends);
+                self.give_up_range(&self.open_partition(id), range, ends);
             }
             Some(MetaRecord::EndUnproven(id)) => {
                 self.open_partition(id).lock().end_unproven = true;

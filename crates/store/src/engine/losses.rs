@@ -4,34 +4,12 @@
 //! what was lost in it: nothing else would tell the next start. Called by
 //! recovery.
 
-use std::sync::Arc;
+use millrace_log::frame::FileKind;
+use millrace_types::TopicId;
 
-use millrace_log::skips::Skip;
-use millrace_types::{FileId, TopicId};
-
-use super::{Class, Engine, OpenError, Partition, meta::MetaRecord, writer::WriterState};
+use super::{Class, Engine, OpenError, files, meta::MetaRecord, writer::WriterState};
 
 impl Engine {
-    /// Partitions whose end this start could not prove.
-    pub(super) fn unproven_now(&self) -> Vec<Arc<Partition>> {
-        let mut all = self.partitions_by_id();
-        all.retain(|partition| partition.lock().end_unproven);
-        all
-    }
-
-    /// What was given up of an older loss proves nothing of the one that was
-    /// just found, at the place `lost`.
-    pub(super) fn keep_unproven(&self, unproven: Vec<Arc<Partition>>, lost: Option<(FileId, u64)>) {
-        for partition in unproven {
-            let mut core = partition.lock();
-            let settled = core
-                .given_up
-                .iter()
-                .any(|(range, ends)| *ends && Some((range.file, range.byte)) == lost);
-            core.end_unproven |= !settled;
-        }
-    }
-
     /// Makes durable what corruption took, and only then gives the files that
     /// are corrupt the footers that they lack: nothing else would tell the
     /// next start.
@@ -44,6 +22,7 @@ impl Engine {
         // Those that never were written to have no end that could be lost,
         // once it is given up.
         self.apply_skips(&skips);
+        self.refuse_own_loss()?;
         let mut records = Vec::new();
         for partition in self.partitions_by_id() {
             records.extend(partition.given_up());
@@ -63,19 +42,21 @@ impl Engine {
             let mut core = partition.lock();
             holed.iter().for_each(|source| core.index.seal(source.file.id));
         }
-        // What is read before the records that say so is needed until then.
-        let stays = |skip: &Skip| {
-            let id = skip.partition;
-            id.topic.is_hidden() && self.log_start(id).is_none_or(|start| start < skip.end)
-        };
-        let mut names = Vec::new();
-        for (name, entries) in skips {
-            if !entries.iter().any(stays) {
-                names.push(name);
-            }
-        }
-        self.forget_skips(&names)?;
+        self.forget_skips(skips)?;
         Ok(())
+    }
+
+    /// Refuses to go on where frames are lost that may have held the server's own
+    /// records: what they said is not to be forgotten without a word.
+    fn refuse_own_loss(&self) -> Result<(), OpenError> {
+        let mut hidden = self.partitions_by_id();
+        hidden.retain(|partition| partition.id().topic.is_hidden());
+        if !hidden.iter().any(|partition| partition.lock().end_unproven) {
+            return Ok(());
+        }
+        let (file, byte) = (*self.lost.lock()).unwrap_or_default();
+        let kind = self.files.get(file).map_or(FileKind::Wal, |file| file.kind);
+        Err(OpenError::OwnEndLost { file: files::name(file, kind), byte })
     }
 
     /// Appends records and makes them durable, before the writer runs.

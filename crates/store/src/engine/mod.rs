@@ -170,7 +170,10 @@ pub struct Ended;
 
 pub use check::check;
 pub(crate) use files::{checkpoint_name, name as log_file_name};
-pub(crate) use skip::{beyond as offset_beyond, new_name as new_skips_name};
+pub(crate) use skip::{
+    beyond as offset_beyond, name as skips_name, new_name as new_skips_name,
+    number as skips_number, write as write_skips,
+};
 
 /// The id of the log file of this name.
 pub(crate) fn log_file_id(name: &str) -> Option<millrace_types::FileId> {
@@ -183,6 +186,11 @@ const INTERNAL_BYTES: u64 = 1 << 20;
 #[must_use]
 pub fn is_log_file(name: &str) -> bool {
     files::parse_name(name).is_some() || files::checkpoint_number(name).is_some()
+}
+
+/// Whether a backup has such a file by a link.
+pub(crate) fn is_of_log(name: &str) -> bool {
+    is_log_file(name) || skips_number(name).is_some()
 }
 
 /// Blocks that gathering may take besides those of the cache, in bytes: what
@@ -212,6 +220,8 @@ pub struct Engine {
     tombstones: Mutex<meta::Tombstones>,
     /// Corruption may have taken the end of partitions that left no trace.
     unproven: AtomicBool,
+    /// Where the last of the frames were that this start found to be lost.
+    lost: Mutex<Option<(millrace_types::FileId, u64)>>,
     /// Pairs of producer and partition that are remembered.
     producers: AtomicUsize,
     next_file: AtomicU64,

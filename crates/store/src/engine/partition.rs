@@ -65,6 +65,8 @@ pub(super) struct Core {
     /// The end of the log could not be proven at the start: appends are
     /// refused, since they might give an offset out a second time.
     pub(super) end_unproven: bool,
+    /// It is the loss that this start found that left it so.
+    pub(super) lost_now: bool,
 }
 
 impl Core {
@@ -117,6 +119,7 @@ impl Partition {
             quarantined: Vec::new(),
             given_up: Vec::new(),
             end_unproven: false,
+            lost_now: false,
         };
         Self { id, core: Mutex::new(core) }
     }

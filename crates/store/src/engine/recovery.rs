@@ -83,6 +83,18 @@ pub enum OpenError {
         /// Who needs it.
         why: String,
     },
+    /// Frames are lost that may have held the server's own last records.
+    #[error(
+        "frames of the log are lost at byte {byte} of {file}, and with them maybe the server's own \
+         last records (log starts, deletions, committed offsets); restore the file from a backup, \
+         or give them up: millrace repair DIR --skip {file}:{byte}"
+    )]
+    OwnEndLost {
+        /// The file.
+        file: String,
+        /// Where the frames were.
+        byte: u64,
+    },
     /// Hidden state is corrupt.
     #[error("the state of the server cannot be read back: {0}")]
     Hidden(ReadError),
@@ -171,6 +183,11 @@ impl Engine {
         let content = base.content.take();
         let (records, hidden) =
             content.map(|content| (content.partitions, (content.hidden, content.time))).unzip();
+        for source in &sources {
+            // Hidden partitions are read before it can be sealed.
+            source.tell_ends();
+        }
+        *engine.lost.lock() = sources.iter().rev().find_map(Source::last_hole);
         let partitions = replay(records.unwrap_or_default(), &sources, &engine);
         let files = sources.len();
         for file in listed.into_iter().chain(superseded) {
@@ -184,17 +201,11 @@ impl Engine {
         engine.look_at_space();
         *engine.partitions.write() = partitions;
         engine.housekeeping.lock().checkpoints = base.checkpoints;
-        let lost = sources
-            .iter()
-            .rev()
-            .find_map(|source| source.holes.last().map(|hole| (source.file.id, hole.byte)));
-        let unproven = engine.unproven_now();
         let skips = skip::read(&*engine.disk, &engine.log_id)?;
         // Hidden partitions are read right after, and may need it.
         engine.apply_skips(&skips);
         *engine.skips.lock() = skips;
         let tombstones = engine.recover_hidden(hidden.unwrap_or_default())?;
-        engine.keep_unproven(unproven, lost);
         engine.check_files()?;
         sources.retain(|source| source.dead.is_some());
         *engine.holed.lock() = sources;
@@ -496,6 +507,7 @@ fn build(
         hidden,
         tombstones: Mutex::default(),
         unproven: AtomicBool::new(false),
+        lost: Mutex::default(),
         producers: AtomicUsize::new(0),
         next_file: AtomicU64::new(next_file + 1),
         ended,
@@ -632,8 +644,11 @@ impl Engine {
     /// may have taken what was written.
     pub(super) fn new_partition(&self, id: TopicPartition) -> Partition {
         let partition = Partition::new(id);
-        partition.lock().end_unproven =
-            self.unproven.load(Ordering::Acquire) && !id.topic.is_hidden();
+        let unproven = self.unproven.load(Ordering::Acquire) && !id.topic.is_hidden();
+        {
+            let mut core = partition.lock();
+            (core.end_unproven, core.lost_now) = (unproven, unproven);
+        }
         partition
     }
 

@@ -156,6 +156,7 @@ impl Replayed {
             let mut core = partition.lock();
             core.quarantined = self.quarantined;
             core.end_unproven = unproven;
+            core.lost_now = unproven;
         }
         partition
     }

@@ -6,24 +6,33 @@
 //! and nothing else; a partition whose end nothing proves takes records again
 //! only behind every offset that it can have given out.
 
+use std::io::IoSlice;
+
 use millrace_log::skips::{Skip, Skips};
 use millrace_types::Offset;
 
-use super::{Engine, OpenError, Partition, meta::MetaRecord, partition::Quarantined};
+use super::{
+    Engine, OpenError, Partition, meta::MetaRecord, partition::Quarantined, sequential::temporary,
+};
 use crate::disk::{Access, Disk, DiskError, DiskErrorKind, Mode};
 
 const NAME: &str = "skips-";
 
 /// The number that a skip file's name says.
-fn number(name: &str) -> Option<u64> {
+pub(crate) fn number(name: &str) -> Option<u64> {
     let digits = name.strip_prefix(NAME)?;
     digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
+}
+
+/// The name of skip file `number`.
+pub(crate) fn name(number: u64) -> String {
+    format!("{NAME}{number}")
 }
 
 /// The name of a skip file that is not there yet.
 pub(crate) fn new_name(disk: &dyn Disk) -> Result<String, DiskError> {
     let last = disk.list()?.iter().filter_map(|name| number(name)).max();
-    Ok(format!("{NAME}{}", last.unwrap_or(0) + 1))
+    Ok(name(last.unwrap_or(0) + 1))
 }
 
 /// Skip files of a directory, by name.
@@ -54,30 +63,22 @@ impl Engine {
         for skip in skips.iter().flat_map(|(_, entries)| entries) {
             let range =
                 Quarantined { first: skip.first, end: skip.end, file: skip.file, byte: skip.byte };
-            self.open_partition(skip.partition).give_up(range, skip.ends);
+            self.give_up_range(&self.open_partition(skip.partition), range, skip.ends);
         }
     }
 
-    /// Removes skip files: the log has what they said.
-    pub(super) fn forget_skips(&self, names: &[String]) -> Result<(), DiskError> {
-        for name in names {
-            match self.disk.unlink(name) {
-                Err(error) if error.kind != DiskErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-        }
-        if names.is_empty() { Ok(()) } else { self.disk.sync_directory() }
-    }
-}
-
-impl Partition {
-    /// Lets readers pass `range`. Where the end of the partition was lost with it
-    /// (`ends`), the partition goes on behind it, and takes records again.
-    pub(super) fn give_up(&self, range: Quarantined, ends: bool) {
-        let mut core = self.lock();
+    /// Lets readers of `partition` pass `range`. Where its end was lost with it
+    /// (`ends`), the partition goes on behind, and takes records again: unless
+    /// what this start found to be lost is something else, of which nothing was
+    /// given up.
+    pub(super) fn give_up_range(&self, partition: &Partition, range: Quarantined, ends: bool) {
+        let lost = *self.lost.lock();
+        let mut core = partition.lock();
         if ends {
             core.state.go_on_at(range.end);
-            core.end_unproven = false;
+            if !core.lost_now || lost == Some((range.file, range.byte)) {
+                (core.end_unproven, core.lost_now) = (false, false);
+            }
         }
         if range.end <= core.state.log_start() || core.given_up.contains(&(range, ends)) {
             return;
@@ -86,6 +87,54 @@ impl Partition {
         core.given_up.push((range, ends));
     }
 
+    /// Removes skip files: the log has what they said. What is read before the
+    /// records that say so is needed until a checkpoint has passed it, and stays
+    /// by itself: other entries could outlive their topic.
+    pub(super) fn forget_skips(&self, skips: Vec<(String, Vec<Skip>)>) -> Result<(), DiskError> {
+        if skips.is_empty() {
+            return Ok(());
+        }
+        for (name, mut entries) in skips {
+            let all = entries.len();
+            entries.retain(|skip| {
+                let id = skip.partition;
+                id.topic.is_hidden() && self.log_start(id).is_none_or(|start| start < skip.end)
+            });
+            if entries.is_empty() {
+                unlink(&*self.disk, &name)?;
+            } else if entries.len() < all {
+                write(&*self.disk, &name, &Skips { log_id: self.log_id, entries })?;
+            }
+        }
+        self.disk.sync_directory()
+    }
+}
+
+/// Writes a skip file, whole or not at all: in the place of one of its name.
+pub(crate) fn write(disk: &dyn Disk, name: &str, skips: &Skips) -> Result<(), DiskError> {
+    let unfinished = temporary(name);
+    // What an earlier try left.
+    unlink(disk, &unfinished)?;
+    let written = disk.create(&unfinished, Mode::Buffered).and_then(|file| {
+        file.write_at(0, &[IoSlice::new(&skips.encode())])?;
+        file.sync()?;
+        disk.rename(&unfinished, name)
+    });
+    if written.is_err() {
+        // On a full disk it would be in the way of the next try.
+        unlink(disk, &unfinished).ok();
+    }
+    written
+}
+
+fn unlink(disk: &dyn Disk, name: &str) -> Result<(), DiskError> {
+    match disk.unlink(name) {
+        Err(error) if error.kind != DiskErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+impl Partition {
     /// The records that make durable what was given up.
     pub(super) fn given_up(&self) -> Vec<MetaRecord> {
         let core = self.lock();

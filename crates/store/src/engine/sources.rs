@@ -11,7 +11,7 @@ use std::{
 };
 
 use millrace_log::frame::{self, Extent, FileHeader, FileKind, Footer, FooterInfo};
-use millrace_types::{Incarnation, Lsn};
+use millrace_types::{FileId, Incarnation, Lsn};
 
 use super::{
     Progress,
@@ -261,6 +261,20 @@ impl Source {
     fn end(&self) -> u64 {
         let last = self.dead.as_ref().and_then(|dead| dead.frames.last());
         last.map_or(BLOCK as u64, |last| last.header.end())
+    }
+
+    /// Where the last frames that it should have and has not would be.
+    pub(super) fn last_hole(&self) -> Option<(FileId, u64)> {
+        self.holes.last().map(|hole| (self.file.id, hole.byte))
+    }
+
+    /// Says how far a file without footer can be read.
+    pub(super) fn tell_ends(&self) {
+        if self.dead.is_some()
+            && let Some(info) = self.info()
+        {
+            self.file.set_data_end(info.data_end, info.last_lsn);
+        }
     }
 
     /// What the footer of a dead file has to say, with what is lost at its

@@ -16,12 +16,12 @@ const PATH: &str = "/backup";
 const CATALOG: &[u8] = b"the catalog";
 
 impl World {
-    fn back_up(&self) -> Result<BackupFigures, BackupError> {
+    pub(super) fn back_up(&self) -> Result<BackupFigures, BackupError> {
         Backup::begin(&self.engine, Path::new(PATH), Arc::default())?.finish(CATALOG)
     }
 
     /// A world on the backup, as a start makes it.
-    fn restored(&self) -> World {
+    pub(super) fn restored(&self) -> World {
         let disk = self.disk.take_copy(Path::new(PATH)).unwrap();
         admit(&disk).unwrap().expect("a manifest");
         forget(&disk).unwrap();

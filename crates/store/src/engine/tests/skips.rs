@@ -37,8 +37,12 @@ impl World {
 /// Destroys both tables of the frame with this text, of a log that is off.
 fn destroy(world: &mut World, text: &str) {
     world.engine.idle_step(&mut world.writer);
-    let name = world.engine.gather.lock().gather.file().name.clone();
     world.disk = world.disk.crash(POWER_CUT);
+    destroy_more(world, text);
+}
+
+fn destroy_more(world: &World, text: &str) {
+    let name = world.engine.gather.lock().gather.file().name.clone();
     let file = world.disk.open(&name, Access::ReadWrite, Mode::Buffered).unwrap();
     let mut bytes = vec![0; usize::try_from(file.length().unwrap()).unwrap()];
     file.read_at(0, &mut bytes).unwrap();
@@ -213,4 +217,179 @@ fn a_damaged_skip_file_is_refused() {
     world.lock = Arc::new(world.disk.lock().unwrap());
     let refused = world.reopen(Synced::new()).unwrap_err().to_string();
     assert!(refused.contains("skips-1") && refused.contains("millrace repair"), "{refused}");
+}
+
+#[test]
+fn one_loss_that_was_given_up_settles_no_other() {
+    // Partition 1 may have ended in either; partition 2 left no trace at all.
+    let mut world = World::new();
+    world.put(1, &["b0"]);
+    world.put(0, &["first"]);
+    world.put(0, &["between"]);
+    world.put(0, &["second"]);
+    world.put(0, &["last"]);
+    destroy(&mut world, "first");
+    destroy_more(&world, "second");
+    let (findings, _) = check_disk(&world.env, &world.disk);
+    let frames: Vec<_> = findings.iter().filter(|f| f.kind == FindingKind::Frames).collect();
+    let [first, second] = frames.as_slice() else { panic!("{findings:?}") };
+    give_up(&world.disk, [5; 16], &skips_of(first).unwrap()).unwrap();
+    world.lock = Arc::new(world.disk.lock().unwrap());
+    for _ in 0..2 {
+        world.reopen(Synced::new()).unwrap();
+        (0..3).for_each(|number| drop(world.partition(number)));
+        world.engine.all_opened().unwrap();
+        for number in [1, 2] {
+            let refused = world.append(number, &text_batch("b")).unwrap_err();
+            assert!(matches!(refused, AppendError::EndUnproven(_)), "{refused}");
+        }
+        world.disk = world.disk.crash(POWER_CUT);
+        world.lock = Arc::new(world.disk.lock().unwrap());
+    }
+    give_up(&world.disk, [5; 16], &skips_of(second).unwrap()).unwrap();
+    world.restart();
+    world.put(1, &["b1"]);
+    world.put(2, &["c0"]);
+}
+
+#[test]
+fn the_servers_own_records_can_have_lost_their_end() {
+    let mut world = World::new();
+    world.put(0, &["a", "b"]);
+    world.move_log_start(0, 1).unwrap();
+    world.link(0).unwrap();
+    world.put(1, &["lost"]);
+    world.put(0, &["c"]);
+    destroy(&mut world, "lost");
+    world.lock = Arc::new(world.disk.lock().unwrap());
+    world.reopen(Synced::new()).unwrap();
+    // What is left of them is read; what may be lost is a person's to give up.
+    assert_eq!(world.chain.links("before the loss"), 1);
+    let refused = world.engine.all_opened().unwrap_err().to_string();
+    assert!(refused.contains("millrace repair DIR --skip 00000000000000000001.wal:"), "{refused}");
+    world.disk = world.disk.crash(POWER_CUT);
+    assert_eq!(world.repair(FindingKind::Frames), 4);
+    world.restart();
+    assert_eq!(world.names("skips-").len(), 1, "it is read before what the log says");
+    for round in 1..4 {
+        world.restart();
+        assert_eq!(world.partition(0).offsets().log_start, Offset(1));
+        world.link(round).unwrap();
+        assert_eq!(world.chain.links("behind the loss"), round + 1);
+        assert_eq!(world.read(0, 1).unwrap(), ["b", "c"]);
+        world.put(1, &["d"]);
+    }
+    // Once checkpoints stand for what it is needed for it goes.
+    world.options.file_bytes = 64 << 10;
+    world.restart();
+    for _ in 0..3 {
+        world.maintain();
+        world.seal_file(0);
+        world.maintain();
+    }
+    world.restart();
+    world.restart();
+    assert!(world.names("skips-").is_empty());
+}
+
+#[test]
+fn what_stays_for_the_servers_own_records_outlives_no_topic() {
+    let mut world = World::new();
+    world.link(0).unwrap();
+    world.put(1, &["lost"]);
+    world.put(0, &["a"]);
+    destroy(&mut world, "lost");
+    world.repair(FindingKind::Frames);
+    world.restart();
+    assert_eq!(world.names("skips-").len(), 1, "it is read before what the log says");
+    let engine = Arc::clone(&world.engine);
+    world.committed(async move { engine.delete_topic(TOPIC).await }).unwrap();
+    let engine = Arc::clone(&world.engine);
+    world.committed(async move { engine.forget_tombstones(&[TOPIC]).await }).unwrap();
+    world.crash(POWER_CUT);
+    assert_eq!(world.names("skips-").len(), 1);
+    let topics: Vec<_> = world.engine.partitions_by_id().iter().map(|p| p.id().topic).collect();
+    assert!(!topics.contains(&TOPIC), "{topics:?}");
+}
+
+#[test]
+fn a_backup_has_the_skip_file_that_a_start_needs() {
+    for elsewhere in [true, false] {
+        let mut world = World::new();
+        world.put(0, &["a"]);
+        world.link(0).unwrap();
+        world.put(1, &["lost"]);
+        world.put(0, &["b"]);
+        destroy(&mut world, "lost");
+        world.repair(FindingKind::Frames);
+        world.restart();
+        assert_eq!(world.names("skips-").len(), 1);
+        world.disk.copy_elsewhere(elsewhere);
+        world.back_up().unwrap();
+        let copy = world.restored();
+        assert_eq!(copy.read(0, 0).unwrap(), ["a", "b"]);
+        assert_eq!(copy.chain.links("restored"), 1);
+    }
+}
+
+#[test]
+fn an_unfinished_skip_file_is_in_nobodys_way() {
+    let mut world = World::small_files();
+    world.put(0, &["a"]);
+    world.rot(0, 0);
+    world.engine.idle_step(&mut world.writer);
+    let mut nth = 1;
+    loop {
+        world.disk = world.disk.crash(POWER_CUT);
+        let (findings, _) = check_disk(&world.env, &world.disk);
+        let given = skips_of(&findings[0]).unwrap();
+        world.disk.fail_nth(nth, Fault::Full);
+        let written = give_up(&world.disk, [5; 16], &given);
+        world.disk.heal();
+        if let Ok(name) = written {
+            assert_eq!(name, "skips-1");
+            break;
+        }
+        assert_eq!(world.names("skips-"), Vec::<String>::new(), "operation {nth}");
+        nth += 1;
+    }
+    assert!(nth > 4, "{nth}");
+    // One that a process left which died.
+    world.disk.create("skips-2.new", Mode::Buffered).unwrap();
+    assert_eq!(give_up(&world.disk, [5; 16], &[]).unwrap(), "skips-2");
+}
+
+#[test]
+fn what_was_given_up_is_found_again_and_nothing_is_to_be_done() {
+    let mut world = World::small_files();
+    for n in 0..60 {
+        world.put(0, &[&format!("{n}-{}", "x".repeat(1500))]);
+    }
+    world.maintain();
+    world.rot(0, 20);
+    world.engine.idle_step(&mut world.writer);
+    world.disk = world.disk.crash(POWER_CUT);
+    world.repair(FindingKind::Batch);
+    world.restart();
+    world.engine.idle_step(&mut world.writer);
+    let kinds: Vec<_> = check_disk(&world.env, &world.disk.crash(POWER_CUT))
+        .0
+        .iter()
+        .map(|finding| finding.kind)
+        .collect();
+    assert_eq!(kinds, [FindingKind::DeadBatch]);
+
+    let mut world = World::new();
+    world.put(0, &["lost"]);
+    world.put(0, &["a"]);
+    destroy(&mut world, "lost");
+    world.repair(FindingKind::Frames);
+    world.restart();
+    world.engine.idle_step(&mut world.writer);
+    let kinds: Vec<_> = check_disk(&world.env, &world.disk.crash(POWER_CUT))
+        .0
+        .iter()
+        .map(|finding| finding.kind)
+        .collect();
+    assert_eq!(kinds, [FindingKind::DeadBatch]);
 }
