@@ -4,10 +4,16 @@
 //! what was lost in it: nothing else would tell the next start. Called by
 //! recovery.
 
+use std::fmt;
+
 use millrace_log::frame::FileKind;
 use millrace_types::TopicId;
 
-use super::{Class, Engine, OpenError, files, meta::MetaRecord, writer::WriterState};
+use super::{
+    Class, Ended, Engine, OpenError, append::TryAppendError, files, meta::MetaRecord,
+    writer::WriterState,
+};
+use crate::env::lock_over_io;
 
 impl Engine {
     /// Makes durable what corruption took, and only then gives the files that
@@ -63,15 +69,28 @@ impl Engine {
     fn append_now(&self, topic: TopicId, records: &[Vec<u8>]) -> Result<(), OpenError> {
         let partition = self.hidden_partition(topic);
         let (header, batch) = self.batch_of(records);
-        let appended = self.try_append(&partition, &header, &batch, Class::Internal, false);
-        self.write_step(&mut WriterState::default());
-        let durable = appended.is_ok_and(|appended| self.durable.reached() >= appended.lsn);
-        if durable {
-            return Ok(());
+        let mut house = lock_over_io(&*self.env, &self.housekeeping);
+        let failed = |error: &dyn fmt::Display| OpenError::NotNoted(error.to_string());
+        for _ in 0..TRIES {
+            match self.try_append(&partition, &header, &batch, Class::Internal, false) {
+                Ok(appended) => {
+                    self.write_step(&mut WriterState::default());
+                    let durable = self.durable.reached() >= appended.lsn;
+                    return if durable { Ok(()) } else { Err(failed(&Ended)) };
+                }
+                Err(TryAppendError::Refused(error)) => return Err(failed(&error)),
+                // Neither the writer nor maintenance runs yet, which would make
+                // room: the first file may be full of what was recovered.
+                Err(TryAppendError::Behind | TryAppendError::NoMemory) => {
+                    self.write_step(&mut WriterState::default());
+                    self.serve_log(&mut house);
+                }
+            }
         }
-        Err(OpenError::Format {
-            name: self.gather.lock().gather.file().name.clone(),
-            detail: "what corruption took cannot be noted in it; free space and retry".into(),
-        })
+        Err(failed(&"there is no room for it"))
     }
 }
+
+/// So often room is made for what is noted: for the file to grow or for another
+/// one, on a full disk out of the reserve, and some more.
+const TRIES: usize = 8;

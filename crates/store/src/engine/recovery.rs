@@ -95,6 +95,12 @@ pub enum OpenError {
         /// Where the frames were.
         byte: u64,
     },
+    /// What corruption took must be in the log before anything is served.
+    #[error(
+        "what corruption took cannot be noted in the log, which a start must do: {0}; free space \
+         if the disk is full, and start again"
+    )]
+    NotNoted(String),
     /// Hidden state is corrupt.
     #[error("the state of the server cannot be read back: {0}")]
     Hidden(ReadError),

@@ -393,3 +393,23 @@ fn what_was_given_up_is_found_again_and_nothing_is_to_be_done() {
         .collect();
     assert_eq!(kinds, [FindingKind::DeadBatch]);
 }
+
+#[test]
+fn what_is_lost_is_noted_where_the_first_file_is_full_of_what_was_recovered() {
+    let mut world = World::new();
+    world.put(1, &["lost"]);
+    world.put(0, &["a"]);
+    world.engine.idle_step(&mut world.writer);
+    // No frame says that this one is synced: the start copies it.
+    let big = "b".repeat(60_000);
+    world.put(0, &[&big]);
+    world.disk = world.disk.crash(POWER_CUT);
+    destroy_more(&world, "lost");
+    world.options.file_bytes = 16 << 10;
+    for _ in 0..3 {
+        world.restart();
+        world.engine.maintain_step();
+        assert!(matches!(world.append(1, &text_batch("c")), Err(AppendError::EndUnproven(_))));
+        assert!(world.read_to_end(0, 0).unwrap() == ["a".to_owned(), big.clone()]);
+    }
+}
