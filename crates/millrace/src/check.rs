@@ -241,7 +241,13 @@ pub(crate) fn advice(finding: &Finding, dir: &Path) -> String {
             "nothing is lost; restore the file from a backup before its other copy rots too"
                 .to_owned()
         }
-        FindingKind::Footer | FindingKind::Index => format!(
+        FindingKind::Footer if finding.lost.is_empty() => format!(
+            "nothing is lost; restore {file} from a backup before what stands in for it rots too"
+        ),
+        FindingKind::Footer => {
+            format!("restore {file} from a backup, or give these offsets up: {repair}")
+        }
+        FindingKind::Index => format!(
             "restore {file} from a backup; until then reads that need it are refused as \
              unavailable"
         ),

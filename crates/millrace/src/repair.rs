@@ -53,7 +53,7 @@ pub(crate) fn run(args: &RepairArgs) -> Result<(), Failure> {
     };
     held.check(catalog.clone(), Some(file), &mut each)?;
     let dir = args.dir.display();
-    let lost = found.iter().find(|finding| is_repaired(finding.kind));
+    let lost = found.iter().find(|finding| is_repaired(finding));
     let Some(lost) = lost else {
         return Err(Failure::Usage(match found.first() {
             None => format!(
@@ -97,8 +97,12 @@ pub(crate) fn run(args: &RepairArgs) -> Result<(), Failure> {
     out.flush()
 }
 
-const fn is_repaired(kind: FindingKind) -> bool {
-    matches!(kind, FindingKind::Batch | FindingKind::Frames | FindingKind::Lost)
+fn is_repaired(finding: &Finding) -> bool {
+    match finding.kind {
+        FindingKind::Batch | FindingKind::Frames | FindingKind::Lost => true,
+        FindingKind::Footer => !finding.lost.is_empty(),
+        _ => false,
+    }
 }
 
 /// The file and the byte that are named.

@@ -119,7 +119,8 @@ pub enum FindingKind {
     /// One of a frame's two tables, or a file's header, which something else
     /// stands in for.
     Spare,
-    /// A footer: what readers find the file's batches by.
+    /// A footer: what readers find the file's batches by. It is made again from
+    /// what else the file holds; what cannot be is lost.
     Footer,
     /// Footer and frames say different things.
     Index,

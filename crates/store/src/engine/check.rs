@@ -7,13 +7,14 @@ use std::{
 
 use millrace_log::{
     checkpoint::CheckpointError,
-    frame::{self, Extent, ExtentKind, FileHeader, FileKind, Footer, FooterError, Trailer},
+    frame::{self, Extent, ExtentKind, FileHeader, FileKind, FooterError},
 };
 use millrace_types::{FileId, Timestamp, TopicId};
 
 use super::{
     Engine, EngineOptions, HiddenState, OpenError, OpenRequest, Progress, Synced,
     files::{self, LogFile},
+    footers::Tables,
     partition::Quarantined,
     reader::read_aligned,
     recovery::Opened,
@@ -218,14 +219,11 @@ impl Check<'_> {
             return Ok(());
         }
         let file = LogFile::new(id, kind, handle);
-        let footer = self.footer(&file)?;
-        let mut by_footer: Option<Vec<Extent>> = None;
-        if let Some(footer) = &footer {
-            by_footer = Some(self.extents(&file, footer)?);
-        }
+        let tables = self.footer(&file)?;
+        let mut by_footer = tables.as_ref().map(|tables| tables.all());
         if kind == FileKind::Wal {
             let scan = scan::scan(&*file.handle, id, &Progress::default())?;
-            let end = footer.as_ref().map(|footer| footer.trailer.info.data_end);
+            let end = tables.as_ref().map(|tables| tables.footer.trailer.info.data_end);
             self.frames(&file, &scan, end)?;
             let found = within(&scan, end.unwrap_or(scan.synced_to));
             match &by_footer {
@@ -248,35 +246,36 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// The footer of a file, where it has one that is whole.
-    fn footer(&mut self, file: &LogFile) -> Result<Option<Footer>, CheckError> {
-        let disk = &*self.request.disk;
+    /// The footer of a file with its extents, as it is stored, or as a start
+    /// makes it again; `None` where there is none.
+    fn footer(&mut self, file: &LogFile) -> Result<Option<Arc<Tables>>, CheckError> {
         let companion = files::name(file.id, FileKind::Companion);
-        let companion = Some(companion).filter(|name| self.names.contains(name));
-        let holder = companion.clone().unwrap_or_else(|| file.name.clone());
-        let handle = disk.open(&holder, Access::Read, Mode::Buffered)?;
-        let length = handle.length()?;
-        let start = length.saturating_sub(frame::TRAILER_LEN as u64);
-        let (bytes, skip) = read_aligned(&*handle, start, length)?;
-        let trailer = bytes.get(skip..).and_then(|rest| rest.get(..frame::TRAILER_LEN));
-        let error = match Trailer::decode(trailer.unwrap_or_default(), length) {
-            Ok(trailer) => {
-                let read = file.read_footer(disk, companion.is_some());
-                match read {
-                    Ok(Some(footer)) => return Ok(Some(footer)),
-                    _ => (trailer.summary_range().start, FooterError::DirectoryCrc),
-                }
-            }
-            // A file that is being written has none.
-            Err(FooterError::Magic | FooterError::Truncated { .. })
-                if companion.is_none() && !self.must_be_sealed(file) =>
-            {
-                return Ok(None);
-            }
-            Err(error) => (start, error),
+        if self.names.contains(&companion) {
+            file.set_companion();
+        }
+        let stored = file.stored_tables(&*self.request.disk)?;
+        let rot = match &stored {
+            Ok(tables) => tables.rot(),
+            Err(rot) => Some(*rot),
         };
-        self.find(FindingKind::Footer, (&holder, error.0), error.1.to_string(), vec![]);
-        Ok(None)
+        let Some(rot) = rot else { return Ok(stored.ok().map(Arc::new)) };
+        let none = matches!(rot.error, FooterError::Magic | FooterError::Truncated { .. });
+        if none && !file.has_companion() && !self.must_be_sealed(file) {
+            // It is the one that was being written.
+            return Ok(None);
+        }
+        let known = self.known.as_ref();
+        let made = known.and_then(|known| {
+            let file = known.files.get(file.id).filter(|file| file.is_sealed())?;
+            known.tables(&file).ok()
+        });
+        let holder = if file.has_companion() { companion } else { file.name.clone() };
+        let (lost, what) = match &made {
+            Some(_) => (self.ranges_at(file.id, rot.byte), "; it is made again from the rest"),
+            None => (Vec::new(), ""),
+        };
+        self.find(FindingKind::Footer, (&holder, rot.byte), format!("{rot}{what}"), lost);
+        Ok(made)
     }
 
     /// Whether the file cannot be the one that was being written.
@@ -285,36 +284,6 @@ impl Check<'_> {
         // A start gives what it finds without a footer a companion.
         file.kind == FileKind::Sorted
             || known.is_some_and(|known| known.is_sealed() && !known.has_companion())
-    }
-
-    /// What a footer says of each partition.
-    fn extents(&mut self, file: &LogFile, footer: &Footer) -> Result<Vec<Extent>, CheckError> {
-        let mut all = Vec::new();
-        for entry in &footer.directory {
-            let range = entry.extents_range(&footer.trailer);
-            let start = range.start;
-            let bytes = file.read_footer_bytes(&*self.request.disk, range);
-            let decoded = bytes.ok().map(|bytes| {
-                frame::decode_extents(&footer.trailer, entry, &bytes)
-                    .map_err(|error| error.to_string())
-            });
-            match decoded.unwrap_or_else(|| Err("it cannot be read".to_owned())) {
-                Ok(extents) => all.extend(extents),
-                Err(error) => {
-                    let holder = match file.has_companion() {
-                        true => files::name(file.id, FileKind::Companion),
-                        false => file.name.clone(),
-                    };
-                    let lost = LostOffsets {
-                        partition: entry.partition,
-                        first: entry.base_offset,
-                        end: entry.last_offset.checked_add(1),
-                    };
-                    self.find(FindingKind::Footer, (&holder, start), error, vec![lost]);
-                }
-            }
-        }
-        Ok(all)
     }
 
     /// Both tables of each frame, and what is missing between them.
@@ -368,9 +337,8 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// What a start knows to be lost at this place, with the ends that nothing
-    /// proves.
-    fn lost_at(&self, file: FileId, byte: u64) -> Vec<LostOffsets> {
+    /// What a start knows to be lost at this place.
+    fn ranges_at(&self, file: FileId, byte: u64) -> Vec<LostOffsets> {
         let mut lost = Vec::new();
         for partition in self.known.iter().flat_map(|known| known.partitions_by_id()) {
             let core = partition.lock();
@@ -379,8 +347,17 @@ impl Check<'_> {
             for range in core.quarantined.iter().filter(at) {
                 lost.push(LostOffsets { partition, first: range.first, end: Some(range.end) });
             }
+        }
+        lost
+    }
+
+    /// The same with the ends that nothing proves.
+    fn lost_at(&self, file: FileId, byte: u64) -> Vec<LostOffsets> {
+        let mut lost = self.ranges_at(file, byte);
+        for partition in self.known.iter().flat_map(|known| known.partitions_by_id()) {
+            let core = partition.lock();
             if core.end_unproven {
-                let first = core.state.high_watermark();
+                let (partition, first) = (partition.id(), core.state.high_watermark());
                 lost.push(LostOffsets { partition, first, end: None });
             }
         }

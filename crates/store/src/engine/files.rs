@@ -15,8 +15,9 @@ use std::{
 
 use millrace_log::frame::FileKind;
 use millrace_types::{FileId, Incarnation, Lsn};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
+use super::footers::Tables;
 use crate::disk::DiskFile;
 
 /// One file that holds extents.
@@ -45,6 +46,9 @@ pub(super) struct LogFile {
     live: AtomicU64,
     /// Bytes of all its extents; [`UNKNOWN`] where only its footer tells.
     payload: AtomicU64,
+    /// Its footer as the rest of it says, where that is rotten; held while it is
+    /// made.
+    pub(super) made_again: Mutex<Option<Arc<Tables>>>,
 }
 
 const UNKNOWN: u64 = u64::MAX;
@@ -80,6 +84,7 @@ impl LogFile {
             superseded: AtomicBool::new(false),
             live: AtomicU64::new(0),
             payload: AtomicU64::new(UNKNOWN),
+            made_again: Mutex::default(),
         }
     }
 

@@ -181,7 +181,7 @@ impl Engine {
         let files = self.files.all().into_iter().filter(|file| file.lacks_payload());
         for file in files.take(LEARNED_AT_ONCE) {
             // One that is damaged is told of by who needs it.
-            let Ok(footer) = file.footer(&*self.disk) else { continue };
+            let Ok(Ok(footer)) = file.stored_footer(&*self.disk) else { continue };
             file.add_payload(footer.directory.iter().map(|entry| entry.bytes).sum());
         }
     }

@@ -25,6 +25,7 @@ mod deletion;
 mod durable;
 mod evict;
 mod files;
+mod footers;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;

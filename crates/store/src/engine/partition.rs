@@ -93,7 +93,8 @@ impl Core {
 
     pub(super) fn add_quarantined(&mut self, range: Quarantined) {
         let given_up = self.given_up.iter().any(|(other, _)| other.covers(&range));
-        if !given_up && !self.quarantined.contains(&range) {
+        let known = self.quarantined.iter().any(|other| other.covers(&range));
+        if !given_up && !known {
             self.quarantined.push(range);
         }
     }

@@ -14,7 +14,6 @@ use std::{
 use bytes::Bytes;
 use millrace_log::{
     batch::{BatchHeader, HEADER_LEN},
-    frame::{self, ExtentKind},
     index::{IndexEntry, Located, Lookup, PartitionIndex},
 };
 use millrace_types::{ErrorKind, FileId, Offset, Timestamp, TopicPartition};
@@ -607,21 +606,6 @@ impl Engine {
         let taken = partition.lock().index.install(id, &entries);
         self.count_loaded(taken);
         Ok(())
-    }
-
-    fn footer_entries(
-        &self,
-        file: &LogFile,
-        partition: TopicPartition,
-    ) -> Result<Vec<IndexEntry>, ReadError> {
-        let footer = file.footer(&*self.disk)?;
-        let Some(entry) = footer.find(partition) else { return Ok(Vec::new()) };
-        let range = entry.extents_range(&footer.trailer);
-        let bytes = file.read_footer_bytes(&*self.disk, range)?;
-        let extents = frame::decode_extents(&footer.trailer, entry, &bytes)
-            .map_err(|error| ReadError::Unavailable(format!("log file {}: {error}", file.name)))?;
-        let batches = extents.iter().filter(|extent| extent.kind == ExtentKind::Batch);
-        Ok(batches.map(IndexEntry::of).collect())
     }
 }
 

@@ -212,6 +212,8 @@ impl Engine {
         engine.apply_skips(&skips);
         *engine.skips.lock() = skips;
         let tombstones = engine.recover_hidden(hidden.unwrap_or_default())?;
+        // Of what an earlier start noted as lost too.
+        engine.apply_skips(&engine.skips.lock());
         engine.check_files()?;
         sources.retain(|source| source.dead.is_some());
         *engine.holed.lock() = sources;
@@ -596,19 +598,6 @@ impl LogFile {
             Ok(footer) => Ok(Some(footer)),
             Err(error) => decode(error),
         }
-    }
-
-    /// The footer of a sealed file.
-    pub(super) fn footer(&self, disk: &dyn Disk) -> Result<Footer, ReadError> {
-        let footer = self
-            .read_footer(disk, self.has_companion())
-            .map_err(|error| ReadError::Unavailable(error.to_string()))?;
-        footer.ok_or_else(|| {
-            ReadError::Unavailable(format!(
-                "the footer of log file {} fails its checksum; restore it from a backup",
-                self.name
-            ))
-        })
     }
 
     /// Bytes of the file that holds the footer.

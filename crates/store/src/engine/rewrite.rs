@@ -15,10 +15,7 @@ use std::{
 };
 
 use millrace_log::{
-    frame::{
-        self, DirectoryEntry, Extent, ExtentKind, FileHeader, FileKind, Footer, FooterInfo,
-        FooterWriter,
-    },
+    frame::{DirectoryEntry, Extent, ExtentKind, FileHeader, FileKind, FooterInfo, FooterWriter},
     index::{IndexEntry, Located, Span},
     retention,
 };
@@ -27,6 +24,7 @@ use millrace_types::{FileId, Offset, TopicPartition, canary};
 use super::{
     Engine, ReadError,
     files::{self, LogFile},
+    footers::Tables,
     maintain::Housekeeping,
     reader::read_aligned,
     release::Usage,
@@ -73,9 +71,7 @@ enum RewriteError {
 /// A file that is being rewritten.
 pub(super) struct Input {
     file: Arc<LogFile>,
-    pub(super) footer: Footer,
-    /// The footer's extents as they are stored.
-    table: Vec<u8>,
+    pub(super) tables: Arc<Tables>,
 }
 
 /// What the new file takes of one partition.
@@ -196,17 +192,15 @@ impl Engine {
     }
 
     pub(super) fn input(&self, file: Arc<LogFile>) -> Result<Input, ReadError> {
-        let footer = file.footer(&*self.disk)?;
-        let table = footer.trailer.table_position..footer.trailer.directory_range().start;
-        let table = file.read_footer_bytes(&*self.disk, table)?;
-        Ok(Input { file, footer, table })
+        let tables = self.tables(&file)?;
+        Ok(Input { file, tables })
     }
 
     /// What is live in the inputs, by partition.
     fn parts(&self, inputs: &[Input]) -> Result<BTreeMap<TopicPartition, Part>, ReadError> {
         let mut parts: BTreeMap<TopicPartition, Part> = BTreeMap::new();
         for (number, input) in inputs.iter().enumerate() {
-            for entry in &input.footer.directory {
+            for entry in &input.tables.footer.directory {
                 let Some(partition) = self.partitions.read().get(&entry.partition).cloned() else {
                     continue;
                 };
@@ -334,11 +328,7 @@ impl Engine {
 impl Input {
     /// The extents of one partition.
     pub(super) fn extents(&self, entry: &DirectoryEntry) -> Result<Vec<Extent>, ReadError> {
-        let range = entry.extents_range(&self.footer.trailer);
-        let start = self.footer.trailer.table_position;
-        let within = |at: u64| usize::try_from(at - start).unwrap_or(usize::MAX);
-        let bytes = self.table.get(within(range.start)..within(range.end)).unwrap_or_default();
-        frame::decode_extents(&self.footer.trailer, entry, bytes).map_err(|error| {
+        self.tables.extents(entry).map_err(|error| {
             ReadError::Unavailable(format!("log file {}: {error}", self.file.name))
         })
     }

@@ -86,7 +86,7 @@ impl Engine {
         let Some(file) = self.files.get(id) else { return Ok(VecDeque::new()) };
         let input = self.input(file)?;
         let mut live = Vec::new();
-        for entry in &input.footer.directory {
+        for entry in &input.tables.footer.directory {
             let partition = self.partitions.read().get(&entry.partition).cloned();
             let Some(partition) = partition else { continue };
             let start = partition.offsets().log_start;

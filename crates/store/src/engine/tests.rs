@@ -6,6 +6,7 @@ mod checkpoints;
 mod checks;
 mod crashes;
 mod ending;
+mod footers;
 mod hidden;
 mod measure;
 mod memory;
