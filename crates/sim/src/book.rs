@@ -5,6 +5,8 @@
 //! `millrace-history` judges at the end; what is checked here besides is what
 //! a history cannot say (which deletions are justified).
 
+mod commits;
+mod repairs;
 mod value;
 
 use std::{
@@ -13,7 +15,7 @@ use std::{
     sync::Arc,
 };
 
-use millrace_history::{Assignment, Checker, Committed, Event, Options, What};
+use millrace_history::{Assignment, Checker, Event, Options, What};
 use millrace_types::{Offset, TopicId, TopicPartition};
 use parking_lot::Mutex;
 
@@ -75,6 +77,7 @@ struct Pages {
     /// The operation by which each value is sent.
     sends: BTreeMap<Value, u64>,
     refused_to_start: bool,
+    own_given_up: bool,
     /// The wall clock has jumped: nobody knows how old a record is.
     jumped: bool,
     counts: Counts,
@@ -119,6 +122,8 @@ struct Page {
     start: i64,
     /// Largest offset below which anybody asked for deletion.
     cut_asked: i64,
+    /// Offsets that repairs gave up.
+    given_up: Vec<(i64, i64)>,
     keeps: Keeps,
 }
 
@@ -154,8 +159,13 @@ impl Book {
         Self { world, promise, pages: Arc::default() }
     }
 
+    /// Where the server's own records were given up, or ends of partitions, what
+    /// was deleted or committed may be back, and retries may be new.
     pub(crate) fn promise(&self) -> Promise {
-        self.promise
+        match self.pages.lock().own_given_up {
+            true => self.promise.max(Promise::NothingWrong),
+            false => self.promise,
+        }
     }
 
     /// A book of its own that goes on from what is known now: for who is told
@@ -165,6 +175,7 @@ impl Book {
         let forked = Pages {
             partitions: pages.partitions.clone(),
             groups: pages.groups.clone(),
+            own_given_up: pages.own_given_up,
             ..Pages::default()
         };
         Self { world: self.world.clone(), promise: self.promise, pages: Arc::new(forked.into()) }
@@ -243,7 +254,7 @@ impl Book {
     }
 
     fn check_promised(&self, found: Vec<Found>) {
-        if self.promise < Promise::NothingWrong {
+        if self.promise() < Promise::NothingWrong {
             self.check(found);
         }
     }
@@ -415,7 +426,7 @@ impl Book {
         let at = asked.at;
         let (op, log_start, log_end) = (asked.op, Some(start.get()), Some(end.get()));
         self.tell(who, |_| What::OffsetsListed { op, log_start, end: log_end });
-        if end.get() < asked.end && self.promise < Promise::NothingWrong {
+        if end.get() < asked.end && self.promise() < Promise::NothingWrong {
             let before = asked.end;
             self.violation("end-went-back", format!("the end of {at} was {before} and is {end}"));
         }
@@ -431,11 +442,12 @@ impl Book {
     pub(crate) fn start_seen(&self, asked: Asking, start: Offset) {
         let at = asked.at;
         let now = self.world.now_ms();
+        let promised = self.promise() < Promise::NothingWrong;
         let mut found = Vec::new();
         {
             let mut pages = self.pages.lock();
             let page = pages.partitions.entry(at).or_default();
-            if start.get() < asked.start && self.promise < Promise::NothingWrong {
+            if start.get() < asked.start && promised {
                 found.push((
                     "log-start-went-back",
                     format!("the log start of {at} was {} and is {start}", asked.start),
@@ -443,11 +455,8 @@ impl Book {
             }
             if start.get() > page.start.max(page.cut_asked) {
                 let jumped = pages.jumped;
-                // What rots at a log's beginning, in a footer and a checkpoint
-                // at once, goes without a word as yet.
-                let judged = self.promise == Promise::Everything;
                 let page = pages.partitions.entry(at).or_default();
-                if let Some(why) = page.unjustified(start.get(), now, jumped).filter(|_| judged) {
+                if let Some(why) = page.unjustified(start.get(), now, jumped).filter(|_| promised) {
                     let what = format!("the log start of {at} is {start}: {why}");
                     found.push(("live-records-deleted", what));
                 }
@@ -480,76 +489,6 @@ impl Book {
         self.start_seen(asked, start);
     }
 
-    pub(crate) fn commit_asked(
-        &self,
-        who: &str,
-        group: &str,
-        at: TopicPartition,
-        offset: i64,
-    ) -> u64 {
-        self.pages.lock().commits(group, at).asked.insert(offset);
-        let offsets = vec![Committed { at: log(at), offset: Some(offset) }];
-        let group = group.to_owned().into();
-        self.tell(who, |op| What::Commit { op, group, offsets })
-    }
-
-    pub(crate) fn commit_acked(
-        &self,
-        who: &str,
-        op: u64,
-        group: &str,
-        at: TopicPartition,
-        offset: i64,
-    ) {
-        self.tell(who, |_| What::Committed { op });
-        let mut pages = self.pages.lock();
-        pages.counts.commits += 1;
-        let commits = pages.commits(group, at);
-        commits.known = commits.known.max(Some(offset));
-    }
-
-    /// What is known of a group's offset before the server is asked for it.
-    pub(crate) fn asking_commit(
-        &self,
-        who: &str,
-        group: &str,
-        at: TopicPartition,
-    ) -> (u64, Option<i64>) {
-        let name = group.to_owned().into();
-        let op = self.tell(who, |op| What::FetchCommits { op, group: name });
-        (op, self.pages.lock().commits(group, at).known)
-    }
-
-    /// A group's offset as the server tells it; `known` before it was asked.
-    pub(crate) fn commit_seen(
-        &self,
-        who: &str,
-        group: &str,
-        at: TopicPartition,
-        (op, known): (u64, Option<i64>),
-        offset: Option<i64>,
-    ) {
-        if !self.is_delete_asked(at.topic) {
-            let offsets = vec![Committed { at: log(at), offset }];
-            self.tell(who, |_| What::CommitsFetched { op, offsets });
-        }
-        let asked = {
-            let mut pages = self.pages.lock();
-            let commits = pages.commits(group, at);
-            commits.known = commits.known.max(offset);
-            offset.is_none_or(|offset| commits.asked.contains(&offset))
-        };
-        if offset < known && self.promise < Promise::NothingWrong && !self.is_delete_asked(at.topic)
-        {
-            let what = format!("group {group} has {offset:?} for {at}, and had {known:?}");
-            self.violation("commit-went-back", what);
-        }
-        if !asked {
-            let what = format!("group {group} has {offset:?} for {at}, which nobody committed");
-            self.violation("phantom-commit", what);
-        }
-    }
-
     pub(crate) fn is_delete_asked(&self, id: TopicId) -> bool {
         self.pages.lock().delete_asked.contains(&id)
     }
@@ -579,7 +518,10 @@ impl Book {
 
     /// A reader was given `found` where it asked for `wanted`.
     pub(crate) fn gap(&self, at: TopicPartition, wanted: i64, found: i64) {
-        if self.promise < Promise::NothingWrong {
+        if self.behind_given_up(at, wanted) >= found {
+            return;
+        }
+        if self.promise() < Promise::NothingWrong {
             self.violation("gap", format!("{at} gave offset {found} for {wanted}"));
         }
     }
@@ -620,7 +562,8 @@ impl Book {
             let reported =
                 |offset: i64| corrupt.iter().any(|(first, end)| (*first..*end).contains(&offset));
             for (offset, value) in page.known.range(start..) {
-                if !found.contains_key(offset) && !reported(*offset) {
+                let given_up = page.behind_given_up(*offset) > *offset;
+                if !found.contains_key(offset) && !reported(*offset) && !given_up {
                     let how = if page.acked.contains(offset) { "acknowledged" } else { "read" };
                     wrong.push((
                         "lost-write",

@@ -44,6 +44,7 @@ pub const fn checks(canary: Canary) -> &'static [&'static str] {
         Canary::DeletedOffsetsStay => &["reappeared-commit"],
         Canary::RerouteForgotten => &["reshard", "refused-write"],
         Canary::BackupSealsFirst | Canary::BackupWithoutCatalog => &["backup"],
+        Canary::RepairGivesMore => &["gap", "lost-write"],
     }
 }
 

@@ -23,6 +23,7 @@ mod fiber;
 mod nemesis;
 mod plan;
 mod random;
+mod repairs;
 mod scenario;
 mod server;
 mod world;

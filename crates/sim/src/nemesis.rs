@@ -15,6 +15,7 @@ use crate::{
     clients::Client,
     disk::Pace,
     plan::{Fault, Plan},
+    repairs,
     server::Start,
 };
 
@@ -106,6 +107,14 @@ impl Nemesis {
                 self.rot_below_synced();
             }
             Fault::Misdirect => disk.misdirect(random.below(30)),
+            Fault::Repair => {
+                let steps = random.below(400);
+                for _ in 0..random.below(6) {
+                    self.rot();
+                }
+                server.kill(Crash::Kill, steps).await;
+                repairs::repair(&self.client).await;
+            }
             Fault::Backup => self.backups.one(&mut self.client, &self.plan, None).await,
             Fault::BackupAndKill => {
                 let powerless = self.plan.faults.contains(&Fault::PowerCut);

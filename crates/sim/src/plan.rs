@@ -60,6 +60,8 @@ pub(crate) enum Fault {
     KillAndRot,
     /// A write lands elsewhere.
     Misdirect,
+    /// The process dies, and a person gives up what a check finds to be lost.
+    Repair,
     /// A backup is made.
     Backup,
     /// A backup is being made when the process dies.
@@ -112,7 +114,10 @@ impl Plan {
         }
         match promise {
             Promise::Everything => {}
-            Promise::Detection => faults.extend([Fault::Rot, Fault::Rot, Fault::KillAndRot]),
+            Promise::Detection => {
+                faults.extend([Fault::Rot, Fault::Rot, Fault::KillAndRot]);
+                faults.extend([Fault::Repair; 2]);
+            }
             Promise::NothingWrong => faults.extend([Fault::Misdirect; 3]),
         }
         Self {

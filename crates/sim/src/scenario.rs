@@ -22,6 +22,7 @@ use crate::{
     nemesis::Nemesis,
     plan::Plan,
     random::Random,
+    repairs,
     server::{Server, Start},
     world::{Executor, Stuck, TraceTo, World},
 };
@@ -142,6 +143,10 @@ async fn heal(client: &mut Client, plan: &Plan, nemesis: &mut Nemesis) {
     disk.machine().set_capacity(plan.capacity);
     disk.set_pace(crate::disk::Pace::Fast);
     client.server.catalog().heal();
+    if plan.promise == Promise::Detection && client.random.percent(50) {
+        client.server.kill(Crash::Kill, 0).await;
+        repairs::repair(client).await;
+    }
     if client.server.life().is_none() {
         nemesis.start().await;
     }

@@ -51,11 +51,13 @@ pub enum Canary {
     BackupSealsFirst,
     /// A backup has no catalog.
     BackupWithoutCatalog,
+    /// Readers pass more than a repair gave up.
+    RepairGivesMore,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::AckBeforeDurable,
         Self::NoFsync,
         Self::UnseededChecksum,
@@ -76,6 +78,7 @@ impl Canary {
         Self::RerouteForgotten,
         Self::BackupSealsFirst,
         Self::BackupWithoutCatalog,
+        Self::RepairGivesMore,
     ];
 }
 

@@ -318,6 +318,7 @@ pub(crate) async fn full_read(client: &mut Client, at: TopicPartition) -> Option
                     }
                     next = offset + 1;
                 }
+                let next = client.book.behind_given_up(at, next);
                 position = Some(next);
                 if next >= offsets.high_watermark.get() {
                     all.end = offsets.high_watermark.get();
@@ -349,8 +350,8 @@ pub(crate) async fn full_read(client: &mut Client, at: TopicPartition) -> Option
             Ok(Fetched::NotNow) => {
                 refused += 1;
                 if refused > 100 {
-                    // A footer that is rotten keeps what it would find.
-                    client.book.corrupt(at, from.get(), "it cannot be read");
+                    let what = format!("{at} cannot be read at {from}, for ever");
+                    client.book.violation("unreadable", what);
                     all.corrupt.push((from.get(), i64::MAX));
                     return Some(all);
                 }

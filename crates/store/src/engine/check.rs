@@ -475,7 +475,9 @@ impl Check<'_> {
         }
         lost.retain(|at, _| !self.told.contains(at));
         if !self.ends_told && !unproven.is_empty() {
-            lost.entry((FileId(0), 0)).or_default().extend(unproven);
+            // By this place it is given up.
+            let at = (*known.lost.lock()).unwrap_or_default();
+            lost.entry(at).or_default().extend(unproven);
         }
         for ((file, byte), lost) in lost {
             let kind = known.files.get(file).map_or(FileKind::Wal, |file| file.kind);

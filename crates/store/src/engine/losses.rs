@@ -11,7 +11,7 @@ use millrace_types::TopicId;
 
 use super::{
     Class, Ended, Engine, OpenError, append::TryAppendError, files, meta::MetaRecord,
-    writer::WriterState,
+    partition::Quarantined, writer::WriterState,
 };
 use crate::env::lock_over_io;
 
@@ -50,6 +50,16 @@ impl Engine {
         }
         self.forget_skips(skips)?;
         Ok(())
+    }
+
+    /// Says what is not served, once it is known what was given up.
+    pub(super) fn tell_losses(&self) {
+        for partition in self.partitions_by_id() {
+            for Quarantined { first, end, file, byte } in &partition.lock().quarantined {
+                tracing::error!(partition = %partition.id(), %first, %end, %file, byte,
+                    "a range of the log is corrupt and not served");
+            }
+        }
     }
 
     /// Refuses to go on where frames are lost that may have held the server's own

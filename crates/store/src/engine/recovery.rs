@@ -214,6 +214,7 @@ impl Engine {
         let tombstones = engine.recover_hidden(hidden.unwrap_or_default())?;
         // Of what an earlier start noted as lost too.
         engine.apply_skips(&engine.skips.lock());
+        engine.tell_losses();
         engine.check_files()?;
         sources.retain(|source| source.dead.is_some());
         *engine.holed.lock() = sources;

@@ -66,7 +66,7 @@ pub(super) fn replay(
         if unproven {
             tracing::error!(partition = %id, "the end of the partition cannot be proven");
         }
-        replayed.end(id, last_lost, present.id);
+        replayed.end(last_lost, present.id);
         for source in sources.iter().filter(|source| source.file.is_sealed()) {
             replayed.index.seal(source.file.id);
         }
@@ -112,7 +112,7 @@ impl Replayed {
         if let Some(lost) = lost
             && end > expected
         {
-            self.quarantine(extent.partition, expected, end, lost);
+            self.quarantine(expected, end, lost);
         }
         // The state may know a seal already that comes behind this extent.
         let is_record = extent.kind == ExtentKind::Batch
@@ -127,10 +127,8 @@ impl Replayed {
         self.last = (file.id, u64::from(extent.position));
     }
 
-    fn quarantine(&mut self, id: TopicPartition, first: Offset, end: Offset, lost: Lost) {
+    fn quarantine(&mut self, first: Offset, end: Offset, lost: Lost) {
         let Lost { file, hole } = lost;
-        tracing::error!(partition = %id, %first, %end, %file, byte = hole.byte,
-            "a range of the log is corrupt and not served");
         self.quarantined.push(Quarantined { first, end, file, byte: hole.byte });
     }
 
@@ -142,11 +140,11 @@ impl Replayed {
     }
 
     /// What the checkpoint knew and the log has no more.
-    fn end(&mut self, id: TopicPartition, lost: Option<Lost>, present: FileId) {
+    fn end(&mut self, lost: Option<Lost>, present: FileId) {
         let (expected, end) = (self.expected(), self.state.high_watermark());
         if expected < end {
             let nowhere = Lost { file: present, hole: Hole { byte: 0, before: Lsn(0) } };
-            self.quarantine(id, expected, end, lost.unwrap_or(nowhere));
+            self.quarantine(expected, end, lost.unwrap_or(nowhere));
         }
     }
 

@@ -413,3 +413,25 @@ fn what_is_lost_is_noted_where_the_first_file_is_full_of_what_was_recovered() {
         assert!(world.read_to_end(0, 0).unwrap() == ["a".to_owned(), big.clone()]);
     }
 }
+
+#[test]
+fn an_end_that_is_lost_with_a_files_own_end_is_given_up_by_its_place() {
+    let mut world = World::small_files();
+    world.seal_file(0);
+    world.put(1, &["lost with the end of its file"]);
+    let name = world.engine.gather.lock().gather.file().name.clone();
+    world.seal_file(0);
+    world.put(0, &["behind"]);
+    world.engine.idle_step(&mut world.writer);
+    world.disk = world.disk.crash(POWER_CUT);
+    let file = world.disk.open(&name, Access::ReadWrite, Mode::Buffered).unwrap();
+    file.set_length(2 * BLOCK as u64).unwrap();
+    file.sync().unwrap();
+    // All of 0's range that is lost, and the ends of 1 and 2.
+    assert_eq!(world.repair(FindingKind::Lost), 3);
+    let (findings, _) = check_disk(&world.env, &world.disk);
+    assert!(findings.iter().all(|finding| finding.lost.is_empty()), "{findings:?}");
+    world.restart();
+    world.put(1, &["b"]);
+    world.put(2, &["c"]);
+}
