@@ -233,14 +233,7 @@ impl Engine {
         }
         drop(tombstones);
         for partition in self.partitions_by_id() {
-            // Before what says that the end is lost again.
-            records.extend(partition.given_up());
-            let core = partition.lock();
-            let id = partition.id();
-            records.extend(core.quarantined.iter().map(|r| MetaRecord::Quarantined(id, *r)));
-            if core.end_unproven {
-                records.push(MetaRecord::EndUnproven(id));
-            }
+            records.extend(partition.losses());
         }
         records.iter().map(MetaRecord::encode).collect()
     }

@@ -10,8 +10,8 @@ use millrace_log::frame::FileKind;
 use millrace_types::TopicId;
 
 use super::{
-    Class, Ended, Engine, OpenError, append::TryAppendError, files, meta::MetaRecord,
-    partition::Quarantined, writer::WriterState,
+    Class, Ended, Engine, OpenError, append::TryAppendError, files, partition::Quarantined,
+    writer::WriterState,
 };
 use crate::env::lock_over_io;
 
@@ -29,17 +29,12 @@ impl Engine {
         // once it is given up.
         self.apply_skips(&skips);
         self.refuse_own_loss()?;
-        let mut records = Vec::new();
-        for partition in self.partitions_by_id() {
-            records.extend(partition.given_up());
-            let core = partition.lock();
-            let id = partition.id();
-            records.extend(core.quarantined.iter().map(|r| MetaRecord::Quarantined(id, *r)));
-            if core.end_unproven {
-                records.push(MetaRecord::EndUnproven(id));
-            }
-        }
-        let records: Vec<Vec<u8>> = records.iter().map(MetaRecord::encode).collect();
+        let partitions = self.partitions_by_id();
+        let records: Vec<Vec<u8>> = partitions
+            .iter()
+            .flat_map(|partition| partition.losses())
+            .map(|record| record.encode())
+            .collect();
         for chunk in records.chunks(1000) {
             self.append_now(TopicId::META, chunk)?;
         }

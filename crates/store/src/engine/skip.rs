@@ -138,11 +138,18 @@ fn unlink(disk: &dyn Disk, name: &str) -> Result<(), DiskError> {
 }
 
 impl Partition {
-    /// The records that make durable what was given up.
-    pub(super) fn given_up(&self) -> Vec<MetaRecord> {
-        let core = self.lock();
+    /// The records that make durable what was lost of the partition and given up.
+    pub(super) fn losses(&self) -> Vec<MetaRecord> {
+        let (id, core) = (self.id(), self.lock());
         let given_up = core.given_up.iter();
-        given_up.map(|(range, ends)| MetaRecord::GivenUp(self.id(), *range, *ends)).collect()
+        let mut records: Vec<MetaRecord> =
+            given_up.map(|(range, ends)| MetaRecord::GivenUp(id, *range, *ends)).collect();
+        records.extend(core.quarantined.iter().map(|range| MetaRecord::Quarantined(id, *range)));
+        // Behind what was given up, which says that the end is not lost.
+        if core.end_unproven {
+            records.push(MetaRecord::EndUnproven(id));
+        }
+        records
     }
 }
 
